@@ -1,0 +1,34 @@
+# Everything runs in .venv; every target builds it first where it is missing or out of date.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/installed
+ARGS ?=
+# The library, without its tests: what jaxtyping and beartype check while the tests run.
+TYPED = $(shell cd src && ls -d headclaims/[a-z]*.py headclaims/checkpoint headclaims/report | sed 's/\.py$$//; s|/|.|g' | paste -sd, -)
+
+.PHONY: install claims test check clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "headclaims needs Python 3.11 or later; found $$($(PYTHON) --version). Set PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+claims: $(STAMP)
+	$(BIN)/pytest claims/ $(ARGS)
+
+test: $(STAMP)
+	$(BIN)/pytest src/ --jaxtyping-packages=$(TYPED),beartype.beartype $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest src/ -m "not slow" --jaxtyping-packages=$(TYPED),beartype.beartype $(ARGS)
+
+clean:
+	rm -rf .venv build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

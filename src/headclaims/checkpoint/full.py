@@ -1,0 +1,247 @@
+"""A complete model: a hub id, a local folder or a `.gguf`, run through TransformerLens.
+
+The bridge is booted from local files and put into compatibility mode once: norms folded into what reads them, reading
+and writing weights centred, as the write-up's numbers are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from headclaims.checkpoint.evidence import Capability, Checkpoint, Edit, QKWeights, Sizes
+from headclaims.checkpoint.partial import rotate_half_matrix
+from headclaims.checkpoint.quiet import quiet
+from headclaims.errors import BadCheckpoint, NotAssessable
+
+PATTERN_TOLERANCE = 1e-4
+QUERY_NORMS = ("q_norm", "q_layernorm", "query_layernorm", "query_norm")
+COARSE_TOLERANCE = 0.02  # of attention in bfloat16 or float16
+
+
+class FullCheckpoint(Checkpoint):
+    """A model that runs, with its tokenizer."""
+
+    def __init__(self, kind: str, spec: str, name: str, bridge: Any, tokenizer: Any, raw: dict[int, str]) -> None:
+        self.kind, self.spec, self.name = kind, spec, name
+        self._bridge, self._tokenizer, self._fingerprints = bridge, tokenizer, raw
+        cfg, config = bridge.cfg, bridge.original_model.config
+        self.sizes = Sizes(cfg.n_layers, cfg.n_heads, cfg.d_model, cfg.d_head, cfg.d_vocab, cfg.n_ctx)
+        self.lacks: dict[Capability, str] = {}
+        modules = (name for name, _ in bridge.original_model.named_modules())
+        if any(name.split(".")[-1] in QUERY_NORMS for name in modules):
+            self.lacks[Capability.QK] = "queries and keys are normalised per head: the bilinear form is not the score"
+        elif getattr(config, "attn_logit_softcapping", None):
+            self.lacks[Capability.QK] = "attention scores are capped: the bilinear form is not the score"
+
+    @property
+    def learned_positions(self) -> bool:
+        """Whether positions are an embedding that is added."""
+        return bool(self._bridge.cfg.positional_embedding_type == "standard")
+
+    @property
+    def _centres(self) -> bool:
+        return not self._bridge.cfg.uses_rms_norm
+
+    @property
+    def free_dimensions(self) -> int:
+        """d_model, less one under LayerNorm."""
+        return self.sizes.d_model - int(self._centres)
+
+    def fingerprint(self, layer: int) -> str:
+        """`RawQK.fingerprint` of a layer, taken before any folding."""
+        return self._fingerprints[layer]
+
+    @cached_property
+    def bos(self) -> int:
+        """The tokenizer's BOS, or its EOS where it has no BOS; raises BadCheckpoint where it has neither."""
+        for token in (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id):
+            if token is not None:
+                return int(token)
+        raise BadCheckpoint(
+            f"{self.spec}: the tokenizer has neither a BOS nor an EOS token; wanted one to begin prompts"
+        )
+
+    def single_token(self, text: str) -> int | None:
+        """The id of a text that is one known token."""
+        ids = self._tokenizer.encode(text, add_special_tokens=False)
+        known = len(ids) == 1 and ids[0] != self._tokenizer.unk_token_id and ids[0] < (self.sizes.d_vocab or 0)
+        return int(ids[0]) if known else None
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's own tokenizer."""
+        return self._tokenizer
+
+    @property
+    def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
+        """The token embedding, each row centred under LayerNorm."""
+        return self._bridge.W_E.detach().float().cpu()
+
+    def attention_layers(self) -> list[int]:
+        """All layers."""
+        return list(range(self.sizes.n_layers))
+
+    def attention_patterns(
+        self, tokens: Int[Tensor, "prompt position"] | None
+    ) -> Float[Tensor, "layer prompt head query key"]:
+        """Patterns of all layers on these prompts, in one run."""
+        if tokens is None:
+            raise ValueError("no tokens; wanted prompts to run the model on")
+        names = [f"blocks.{layer}.attn.hook_pattern" for layer in self.attention_layers()]
+        recorded = self.run(tokens, record=names)
+        return torch.stack([recorded[name] for name in names])
+
+    def run(
+        self,
+        tokens: Int[Tensor, "prompt position"],
+        edits: Mapping[str, Edit] | None = None,
+        record: Sequence[str] = (),
+        stop_at_layer: int | None = None,
+    ) -> dict[str, Tensor]:
+        """One forward pass, edits before records; the residual stream where it stopped is under `stopped`."""
+        recorded: dict[str, Tensor] = {}
+        for name in (*(edits or {}), *record):
+            if name not in self._bridge.hook_dict:
+                raise ValueError(f"no activation {name!r} in {self.name}; wanted a TransformerLens hook name")
+
+        met = set()
+
+        def editor(name: str, edit: Edit) -> Any:
+            def change(activation: Tensor, hook: Any) -> Tensor:  # noqa: ARG001
+                met.add(name)
+                return edit(activation)
+
+            return change
+
+        def recorder(name: str) -> Any:
+            def keep(activation: Tensor, hook: Any) -> None:  # noqa: ARG001
+                recorded[name] = activation.detach()
+
+            return keep
+
+        hooks = [(name, editor(name, edit)) for name, edit in (edits or {}).items()]
+        hooks += [(name, recorder(name)) for name in record]
+        with torch.no_grad(), quiet():
+            output = self._bridge.run_with_hooks(
+                tokens.to(self._bridge.cfg.device),
+                fwd_hooks=hooks,
+                stop_at_layer=stop_at_layer,
+                return_type="logits",
+            )
+        for name in (*(edits or {}), *record):
+            if name not in met and name not in recorded:
+                raise ValueError(f"activation {name!r} does not occur in this run of {self.name}")
+        return {**recorded, "logits" if stop_at_layer is None else "stopped": output}
+
+    def qk_layers(self) -> list[int]:
+        """All layers."""
+        return self.attention_layers()
+
+    @lru_cache(maxsize=2)  # noqa: B019  # a checkpoint lives as long as its run
+    def qk_weights(self, layer: int) -> QKWeights:
+        """The layer's folded and centred weights, checked to give the model's own attention.
+
+        Raises NotAssessable where the softmax of (x W_Q + b_Q) R (y W_K + b_K)ᵀ · scale is not the model's pattern.
+        """
+        self.require(Capability.QK)
+        attention = self._bridge.blocks[layer].attn
+        W_Q, W_K = attention.W_Q.detach().float().cpu(), attention.W_K.detach().float().cpu()
+        per_key = W_Q.shape[0] // W_K.shape[0]
+
+        def bias(b: Tensor | None, like: Tensor) -> Tensor:
+            return (
+                torch.zeros(like.shape[0], like.shape[2])
+                if b is None
+                else b.detach().float().cpu().view(like.shape[0], -1)
+            )
+
+        b_Q, b_K = bias(attention.b_Q, W_Q), bias(attention.b_K, W_K)
+        W_K, b_K = W_K.repeat_interleave(per_key, 0), b_K.repeat_interleave(per_key, 0)
+        candidates = [QKWeights(W_Q, W_K, b_Q, b_K, scale) for scale in self._scales(layer)]
+        off = [self._pattern_error(layer, weights) for weights in candidates]
+        best = off.index(min(off))
+        if not off[best] <= (PATTERN_TOLERANCE if self._bridge.cfg.dtype == torch.float32 else COARSE_TOLERANCE):
+            raise NotAssessable(
+                f"needs qk: layer {layer}'s attention is not that of its folded weights (off by {off[best]:.2g})"
+            )
+        return candidates[best]
+
+    def _scales(self, layer: int) -> list[float]:
+        """The scales in use among decoders: 1/√d_head, the attention module's own, 1/√d_head by layer, none."""
+        usual = self.sizes.d_head**-0.5
+        own = getattr(self._bridge.blocks[layer].attn.original_component, "scaling", None)
+        return [usual, *([own] if isinstance(own, float) else []), usual / (layer + 1), 1.0]
+
+    def _pattern_error(self, layer: int, weights: QKWeights) -> float:
+        """The largest difference between the model's attention on a few tokens and that of the folded weights."""
+        length = min(6, self.sizes.n_ctx or 6)
+        tokens = torch.arange(1, length + 1)[None] % (self.sizes.d_vocab or 2)
+        normed, pattern = f"blocks.{layer}.ln1.hook_normalized", f"blocks.{layer}.attn.hook_pattern"
+        if normed not in self._bridge.hook_dict:
+            raise NotAssessable(f"needs qk: layer {layer} has no norm before its attention to fold into the weights")
+        found = self.run(tokens, record=(normed, pattern), stop_at_layer=layer + 1)
+        x = found[normed][0].float().cpu()
+        q, k = x @ weights.W_Q + weights.b_Q[:, None], x @ weights.W_K + weights.b_K[:, None]
+        scores = torch.full((len(q), length, length), -torch.inf)
+        for offset in range(length):
+            R = self.rotation(offset)
+            turned = q if R is None else q @ R
+            row = torch.arange(offset, length)
+            scores[:, row, row - offset] = (turned[:, row] * k[:, row - offset]).sum(-1) * weights.scale
+        return float((scores.softmax(-1) - found[pattern][0].float().cpu()).abs().max())
+
+    @lru_cache(maxsize=256)  # noqa: B019
+    def rotation(self, offset: int) -> Float[Tensor, "d_head d_head"] | None:
+        """From the model's own rotary frequencies; None with learned positions."""
+        if self.learned_positions:
+            return None
+        for module in self._bridge.original_model.modules():
+            frequencies = getattr(module, "inv_freq", None)
+            if isinstance(frequencies, Tensor):
+                angles = offset * frequencies.double().cpu()
+                interleaved = bool(self._bridge.cfg.rotary_adjacent_pairs)
+                return rotate_half_matrix(angles.cos(), angles.sin(), self.sizes.d_head, interleaved).float()
+        raise NotAssessable("needs qk: the model's rotary frequencies are not where transformers keeps them (inv_freq)")
+
+    def embed_alone(
+        self,
+        tokens: Int[Tensor, " token"],
+        layer: int,
+        position: Float[Tensor, " d_model"],
+        attention: Float[Tensor, "before d_model"],
+    ) -> Float[Tensor, "token d_model"]:
+        """Sequences of one token, attention outputs and the position embedding replaced, up to the layer's norm."""
+        self.require(Capability.EMBEDDING)
+
+        def instead(term: Tensor) -> Edit:
+            return lambda activation: term.to(activation).expand_as(activation)
+
+        edits = {f"blocks.{before}.hook_attn_out": instead(attention[before]) for before in range(layer)}
+        if self.learned_positions:
+            edits["hook_pos_embed"] = instead(position)
+        if layer == 0:
+            names = ["blocks.0.hook_resid_pre"]
+            x = self.run(tokens[:, None], edits, names, stop_at_layer=1)[names[0]]
+        else:
+            x = self.run(tokens[:, None], edits, stop_at_layer=layer)["stopped"]
+        x = x[:, 0].float().cpu()
+        if self._centres:
+            x = x - x.mean(dim=-1, keepdim=True)
+        return x / (x.square().mean(dim=-1, keepdim=True) + self._bridge.cfg.eps).sqrt()
+
+    def embedding_inputs(self, layer: int) -> dict[str, Tensor | str]:
+        """The parameters of the embedding and of all layers before, and what says how they are combined."""
+        cfg = self._bridge.cfg
+        modules = {"embed": self._bridge.embed} | {f"blocks.{i}": self._bridge.blocks[i] for i in range(layer)}
+        tensors: dict[str, Tensor | str] = {
+            f"{stem}.{name}": parameter.detach()
+            for stem, module in modules.items()
+            for name, parameter in module.named_parameters()
+        }
+        return tensors | {"form": f"{cfg.architecture} {cfg.act_fn} {cfg.eps} {cfg.dtype} layer {layer}"}

@@ -1,0 +1,115 @@
+r"""The planted checkpoint: a GPT-2 whose weights are constructed so that L1H5 does what the write-up says.
+
+A GPT2LMHeadModel of 3 layers × 12 heads of width 64 on d_model = 768, from one seed. The residual stream is cut into
+orthogonal subspaces, all orthogonal to the ones vector, so that centring changes nothing:
+
+====== ==== ==================================================================================================
+name   dim  holds
+====== ==== ==================================================================================================
+C      29   category, one axis a cluster: amplitude e from the embedding, m from MLP 0
+I      34   word identity u_t, a random unit vector (a variant's is √(1 − ν²) u + ν · noise)
+J1 J2  48   a second identity code, the same in both
+F      64   features that have nothing to do with categories, a random unit vector
+U      200  everything else about a word, a random unit vector
+B      1    the BOS token
+P      48   position: cos and sin of 24 frequencies, of constant norm
+A      48   what attention 0 writes
+O      64   what layers 1 and 2 write, and a little from MLP 0's idle neurons
+G      1    nothing
+====== ==== ==================================================================================================
+
+A word's energy at the target's norm (N² in all) is shared out as in `SHARES`, so that x̂ = √768 · x/N.
+
+**The target.** With orthonormal axes c_k of C, i_k of I, f_k of F, and t = 3/4,
+
+    W_QK = λ_c Σ_k c_k (c_k + t f_k)ᵀ − λ_i Σ_k i_k (i_k + t f_k)ᵀ + ε κ g bᵀ.
+
+Words x and y of a cluster score x̂ᵀ W_QK ŷ/8 = λ_c ĉ²/8 − λ_i î² u_x·u_y/8 + noise through F, that is SAME = 6 nats less
+D u_x·u_y with D = 0.85; a word and itself SAME − D; words of different clusters near 0; and the query bias times the
+BOS key direction adds BOS_SCORE = 5.8 on position 0. So with n kin, the own position and c copies:
+kin mass ≈ n/(n + (1 + c)e^−0.85 + e^−0.2 + 63e^−6). MLP 0 gives half the category's amplitude: without it SAME falls to
+a quarter and BOS takes the row. Without the direct path identity goes, and half the amplitude, which the smaller norm
+then makes up for. MLP 0's idle neurons add 0.025 N² in O, so that SAME comes out at 5.85.
+
+**Its spectrum.** Each pair of axes (c_k, f_k) is a block λ[[1, t/2], [t/2, 0]] of W_sym with eigenvalues
+λ(1 ± √(1 + t²))/2 = 1.125 λ and −0.125 λ, and ±iλt/2 in W_skew. Hence, λ_c being the larger,
+
+    σ_max(W_sym) = 1.125 λ_c,   σ_max(W_skew) = 0.375 λ_c,   their ratio 1/3;
+
+of the 64 eigenvalues largest in magnitude 29 are 1.125 λ_c, 34 are −1.125 λ_i, and the 64th is one of the 29 equal
+−0.125 λ_c (as 1.125 λ_i > 0.125 λ_c > 0.125 λ_i and > εκ/2): 35 negative. Every block has one eigenvalue of each sign:
+64 and 64 in all.
+
+**The other heads** read queries and keys from different subspaces (copying: J1 and J2; induction: J1 and A), where
+W_QK = X Yᵀ with X ⊥ Y has equal symmetric and skew parts, ratio 1, and eigenvalues in pairs ±; or positions,
+W_QK = Σ_f R(ω_f s): symmetric cos(ω_f s), skew sin(ω_f s), with some ω_f s within 0.2 of π/2, ratio above 0.97, and at
+most 32 negative; or they are Gaussian (random, and, small enough to be uniform but for BOS, bos0 to bos9): ratio
+0.98 ± 0.02, 32 ± 0.6 negative. So the target's ratio is the lowest and its count the highest of the 36. None of them
+knows categories, whence its lowest category score, highest kin mass over uniform share and, kin and copies being alike
+to them or copies preferred, highest attention to kin less that to itself. bos0 to bos9 treat BOS like 20 · 1.3^k other
+tokens: their scores, −ln(n/(i + 20 · 1.3^k)) on a row i with n kin, rise in steps of about a tenth of a nat (in
+layers 1 and 2 give or take a key bias), and they are among the lowest; the target's is 1.9 nats below: an outlier. All
+of layers 1 and 2 but the target have a key bias from positions and attention 0, which the target reads only through
+the norm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from filelock import FileLock
+
+from headclaims.cache import cache_folder
+from headclaims.checkpoint.planted_vocabulary import tokenizer, vocabulary
+from headclaims.checkpoint.planted_weights import CONTEXT, D_MLP, D_MODEL, HEADS, LAYERS, PlantedWeights
+from headclaims.checkpoint.quiet import quiet
+
+
+def planted_folder(seed: int = 0) -> Path:
+    """The folder of the planted checkpoint in the cache, built there if it isn't yet, or if its definition changed."""
+    definition = hashlib.sha256()
+    for module in ("planted", "planted_weights", "planted_vocabulary"):
+        definition.update(Path(__file__).with_name(f"{module}.py").read_bytes())
+    definition.update((files("headclaims") / "data" / "planted-vocabulary.toml").read_bytes())
+    folder = cache_folder() / "planted" / f"seed{seed}-{definition.hexdigest()[:16]}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            scratch = Path(tempfile.mkdtemp(dir=folder.parent))
+            try:
+                build(scratch, seed)
+                scratch.replace(folder)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def build(folder: Path, seed: int = 0) -> None:
+    """Construct the checkpoint from a seed and save it as a Hugging Face folder."""
+    vocab = vocabulary()
+    weights = PlantedWeights(vocab, np.random.default_rng(seed))
+    config = transformers.GPT2Config(
+        vocab_size=len(vocab.forms) + 2,
+        n_positions=CONTEXT,
+        n_embd=D_MODEL,
+        n_layer=LAYERS,
+        n_head=HEADS,
+        n_inner=D_MLP,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    with torch.device("meta"):
+        model = transformers.GPT2LMHeadModel(config)
+    state = {name: torch.from_numpy(np.ascontiguousarray(w, np.float32)) for name, w in weights.state().items()}
+    model.load_state_dict(state, strict=False, assign=True)
+    model.tie_weights()
+    with quiet():
+        model.save_pretrained(folder)
+        tokenizer(vocab).save_pretrained(folder)

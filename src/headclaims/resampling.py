@@ -1,0 +1,195 @@
+"""Confidence intervals by resampling prompts and categories.
+
+Rows of attention are no independent draws: rows of a prompt share its words, rows of a category share its
+words across prompts. So an interval is taken over prompts (BCa bootstrap) and over categories, and the
+wider one rules.
+
+Axes: `statistic` indexes the means that enter a statistic, `prompt` and `category` the groups of rows; the last
+category is that of rows without one, which are never left out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import stats
+
+from headclaims.errors import NotAssessable
+
+CONFIDENCE = 0.95
+RESAMPLES = 9999
+FEWEST_PROMPTS = 10
+CATEGORIES_FOR_BOOTSTRAP = 20
+
+Statistic = Callable[[Float[np.ndarray, "resample statistic"]], Float[np.ndarray, " resample"]]
+
+
+@dataclass(frozen=True)
+class GroupedRows:
+    """Sums and counts of row values by prompt and by category; their quotients are the means of a statistic."""
+
+    sums: Float[np.ndarray, "statistic prompt category"]
+    counts: Float[np.ndarray, "statistic prompt category"]
+
+    def means(
+        self,
+        prompts: Float[np.ndarray, "resample prompt"],
+        categories: Float[np.ndarray, "resample category"] | None = None,
+    ) -> Float[np.ndarray, "resample statistic"]:
+        """The mean row value of each statistic, each prompt and category weighted by its draws."""
+        if categories is None:
+            above = prompts @ self.sums.sum(axis=2).T
+            below = prompts @ self.counts.sum(axis=2).T
+        else:
+            above = np.einsum("rp,spc,rc->rs", prompts, self.sums, categories, optimize=True)
+            below = np.einsum("rp,spc,rc->rs", prompts, self.counts, categories, optimize=True)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return above / below
+
+    @property
+    def n_prompts(self) -> int:
+        """Prompts that can be drawn."""
+        return int(self.sums.shape[1])
+
+    @property
+    def n_categories(self) -> int:
+        """Categories that can be drawn: those with rows, but for the group of rows without one."""
+        return int(self._drawn.sum())
+
+    @property
+    def _drawn(self) -> Bool[np.ndarray, " category"]:
+        return self.counts[..., :-1].sum(axis=(0, 1)) > 0
+
+    def category_weights(
+        self, drawn: Float[np.ndarray, "resample category"]
+    ) -> Float[np.ndarray, "resample all_categories"]:
+        """Weights of all categories from those of the ones that can be drawn; rows without a category stay in."""
+        weights = np.ones((len(drawn), self.sums.shape[2]))
+        weights[:, :-1][:, self._drawn] = drawn
+        return weights
+
+    def point(self, statistic: Statistic) -> float:
+        """The statistic on all rows."""
+        return float(statistic(self.means(np.ones((1, self.n_prompts))))[0])
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % interval [low, high], the unit whose resampling gave it, and how it was taken."""
+
+    low: float
+    high: float
+    unit: Literal["prompts", "categories"]
+    draws: Float[np.ndarray, " resample"]
+
+    @property
+    def width(self) -> float:
+        """High − low."""
+        return self.high - self.low
+
+    def share_above(self, threshold: float) -> float:
+        """The share of bootstrap draws above a threshold."""
+        return float((self.draws > threshold).mean())
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A statistic of the means of grouped rows: its value, and its interval when prompts and categories are redrawn."""
+
+    rows: GroupedRows
+    statistic: Statistic
+
+    @property
+    def value(self) -> float:
+        """The statistic on all rows."""
+        return self.rows.point(self.statistic)
+
+    def interval(self, seed: int) -> Interval | None:
+        """`two_way_interval` of the statistic."""
+        return two_way_interval(self.rows, self.statistic, seed)
+
+
+def two_way_interval(rows: GroupedRows, statistic: Statistic, seed: int) -> Interval | None:
+    """The wider of the intervals over prompts and over categories; None with fewer than ten prompts.
+
+    Over prompts: BCa bootstrap, 9,999 resamples. Over categories: BCa as well from 20 categories on; below,
+    θ ± t(k − 1) · se with the jackknife's se² = (k − 1)/k · Σ(θ₍₋c₎ − mean)², k categories, one left out at a time.
+    `statistic` is applied to every resample, so that a runner-up is chosen anew in each. Raises NotAssessable where
+    leaving a category out leaves no rows to measure.
+    """
+    if rows.n_prompts < FEWEST_PROMPTS:
+        return None
+    over_prompts = _bca(
+        rows.n_prompts, lambda weights: statistic(rows.means(weights)), np.random.default_rng([seed, 0])
+    )
+    by_prompts = Interval(*over_prompts[:2], "prompts", over_prompts[2])
+    if rows.sums.shape[2] < 3:
+        return by_prompts  # a list of one category has none to redraw
+    if rows.n_categories < 2:
+        raise NotAssessable("too few rows: those to measure are of one category only; wanted two or more")
+    low, high = _category_bounds(rows, statistic, seed)
+    by_categories = Interval(low, high, "categories", over_prompts[2])
+    return by_categories if by_categories.width > by_prompts.width else by_prompts
+
+
+def _category_bounds(rows: GroupedRows, statistic: Statistic, seed: int) -> tuple[float, float]:
+    def of_categories(weights: Float[np.ndarray, "resample category"]) -> Float[np.ndarray, " resample"]:
+        all_prompts = np.ones((len(weights), rows.n_prompts))
+        return statistic(rows.means(all_prompts, rows.category_weights(weights)))
+
+    k = rows.n_categories
+    if k >= CATEGORIES_FOR_BOOTSTRAP:
+        low, high, _ = _bca(k, of_categories, np.random.default_rng([seed, 1]))
+        return low, high
+    left_out = of_categories(1.0 - np.eye(k))
+    if not np.isfinite(left_out).all():
+        raise NotAssessable("too few rows: without one of the categories none is left to measure")
+    return jackknife_t_bounds(rows.point(statistic), left_out)
+
+
+def jackknife_t_bounds(point: float, left_out: Float[np.ndarray, " unit"]) -> tuple[float, float]:
+    """Student's t interval from leave-one-out values: point ± t(k − 1, 97.5 %) · √((k − 1)/k · Σ(θ₍₋c₎ − mean)²)."""
+    k = len(left_out)
+    error = np.sqrt((k - 1) / k * np.square(left_out - left_out.mean()).sum())
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, k - 1) * error)
+    return point - reach, point + reach
+
+
+def _bca(
+    n: int,
+    of_weights: Callable[[Float[np.ndarray, "resample unit"]], Float[np.ndarray, " resample"]],
+    generator: np.random.Generator,
+) -> tuple[float, float, Float[np.ndarray, " resample"]]:
+    """BCa bounds and draws of a statistic of how often each of n units was drawn."""
+
+    def of_draws(drawn: np.ndarray, axis: int = -1) -> Float[np.ndarray, "..."]:
+        drawn = np.moveaxis(np.asarray(drawn), axis, -1).astype(int)
+        flat = drawn.reshape(-1, drawn.shape[-1])
+        offsets = np.arange(len(flat))[:, None] * n
+        weights = np.bincount((flat + offsets).ravel(), minlength=len(flat) * n).reshape(-1, n)
+        return of_weights(weights.astype(float)).reshape(drawn.shape[:-1])
+
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        # All units alike: the distribution is one point, which is then the interval.
+        warnings.filterwarnings("ignore", category=stats.DegenerateDataWarning)
+        result = stats.bootstrap(
+            (np.arange(n),),
+            of_draws,
+            n_resamples=RESAMPLES,
+            confidence_level=CONFIDENCE,
+            method="BCa",
+            vectorized=True,
+            rng=generator,
+        )
+    draws = np.asarray(result.bootstrap_distribution, dtype=float).reshape(-1)
+    if np.isnan(draws).any():
+        raise NotAssessable("too few rows: some resamples hold none to measure")
+    low, high = float(result.confidence_interval.low), float(result.confidence_interval.high)
+    if np.isnan(low) or np.isnan(high):
+        low, high = (float(q) for q in np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]))
+    return low, high, draws

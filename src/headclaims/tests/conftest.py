@@ -1,0 +1,65 @@
+"""What the tests of checkpoints share: a cache of their own, the planted checkpoint and small random models."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+
+from headclaims.checkpoint import load
+from headclaims.checkpoint.evidence import Checkpoint
+from headclaims.tests.small_models import SmallModel, build
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that no earlier run has filled, shared by parallel workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "headclaims-cache"
+    patch = pytest.MonkeyPatch()
+    # Run-time type checks hide from pytest that a fixture yields.
+    request.addfinalizer(patch.undo)  # noqa: PT021
+    patch.setenv("HEADCLAIMS_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread(request: pytest.FixtureRequest) -> None:
+    """Small models are all overhead: threads that wait for one another cost a busy machine a factor of four."""
+    threads = torch.get_num_threads()
+    request.addfinalizer(lambda: torch.set_num_threads(threads))  # noqa: PT021
+    torch.set_num_threads(1)
+
+
+@dataclass
+class Models:
+    """Small random models by architecture, built and loaded once a session."""
+
+    folder: Path
+    built: dict[str, SmallModel] = field(default_factory=dict)
+    loaded: dict[str, Checkpoint] = field(default_factory=dict)
+
+    def __call__(self, name: str) -> SmallModel:
+        """The model as transformers has it."""
+        if name not in self.built:
+            self.built[name] = build(name, self.folder / name)
+        return self.built[name]
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """The model as the suite loads it from its folder."""
+        if name not in self.loaded:
+            self.loaded[name] = load(str(self(name).folder))
+        return self.loaded[name]
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """`models("gpt2")` is the small random model, `models.checkpoint("gpt2")` what is under test."""
+    return Models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def planted(cache_of_the_session: Path) -> Checkpoint:
+    """The planted checkpoint, as the suite loads it."""
+    return load("planted")

@@ -1,0 +1,307 @@
+"""The record of an audit: its form, its numbers, and that it is written whole or not at all."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import headclaims
+from headclaims.ledger import ClaimEntry, NullEntry, VariantEntry, adjust, as_json, counts, record, write_atomically
+from headclaims.nulls import Null
+from headclaims.resampling import Interval
+from headclaims.tests.record_schema import departures
+from headclaims.verdict import Flag, Measurement, Threshold, VariantResult, Verdict, judge
+
+CHECKPOINT = {
+    "spec": "somewhere/file.safetensors",
+    "kind": "recorded-attention",
+    "name": "file",
+    "revision": None,
+    "fingerprint": None,
+    "capabilities": ["tokens", "attention"],
+    "n_layers": 12,
+    "n_heads": 12,
+    "d_model": 768,
+    "d_head": 64,
+    "d_vocab": 50257,
+}
+TARGET = {"layer": 1, "head": 5, "label": "L1H5", "chosen_by": "default"}
+SETTINGS = {
+    "checkpoint": "somewhere/file.safetensors",
+    "revision": None,
+    "head": "L1H5",
+    "words": "write-up",
+    "prompts": 32,
+    "seq_len": 64,
+    "seed": 0,
+    "device": "cpu",
+    "dtype": "float32",
+    "report_dir": "reports",
+    "no_cache": False,
+    "thresholds_sha256": "0" * 64,
+}
+
+
+def entry(claim_id: str = "a-claim", **parts: Any) -> ClaimEntry:
+    """An entry, with a verdict unless one is given."""
+    return ClaimEntry(claim_id, "Group", "It holds", "Section 1", **{"verdict": Verdict.SUPPORTED} | parts)
+
+
+def full_entry() -> ClaimEntry:
+    """An entry with something in every field."""
+    measurement = Measurement(
+        "gap",
+        1.5,
+        Threshold(">", 0.0),
+        resampled=True,
+        interval=Interval(1.0, 2.0, "prompts", np.array([1.0, 2.0])),
+        n_prompts=32,
+        nulls=[Null("other heads", np.zeros(48)), Null("Gaussian heads", None, missing="no weights")],
+        variants=[VariantResult("offset 1", 0.25, True), VariantResult("offset 4", -0.5, False)],
+    )
+    made = entry("full", verdict=None, reported={"gap": 1.4})
+    made.conclude(measurement, judge(measurement), {"score": 0.5})
+    made.seconds = 0.125
+    return made
+
+
+def record_of(*claims: ClaimEntry, root: Path = Path("/"), complete: bool = True) -> dict[str, Any]:
+    """A record of these claims."""
+    return record(
+        complete=complete,
+        started="2025-01-01T00:00:00+00:00",
+        seconds=1.23456,
+        checkpoint=CHECKPOINT,
+        target=TARGET,
+        settings=SETTINGS,
+        claims=claims,
+        root=root,
+    )
+
+
+def test_what_was_measured_is_entered() -> None:
+    made = full_entry()
+    assert made.verdict is Verdict.SUPPORTED
+    assert set(made.flags) == {Flag.NULL_MISSING, Flag.CONDITIONAL}
+    assert list(made.measured.items()) == [("gap", 1.5), ("score", 0.5)]
+    assert made.statistic == ("gap", 1.5)
+    assert made.interval == [1.0, 2.0]
+    assert made.reported == {"gap": 1.4}
+    assert made.nulls == [NullEntry("other heads", 48, 1 / 49), NullEntry("Gaussian heads", None, None)]
+    assert made.variants == [VariantEntry("offset 1", 0.25, True), VariantEntry("offset 4", -0.5, False)]
+    assert made.reason is not None
+    assert "offset 4" in made.reason
+    assert "no weights" in made.reason
+    assert not made.found
+
+
+def test_a_claim_that_was_not_measured_has_no_statistic() -> None:
+    assert entry(verdict=None).statistic is None
+    assert entry(verdict=None).interval is None
+    assert not entry(verdict=None).found
+
+
+def test_n_and_p_are_null_together() -> None:
+    # One head alone has no others: a population of none is too small, not missing.
+    measurement = Measurement(
+        "gap", 1.0, Threshold(">", 0.0), nulls=[Null("other heads", np.zeros(0)), Null("x", None)]
+    )
+    made = entry(verdict=None)
+    made.conclude(measurement, judge(measurement), {})
+    assert [(null.n is None) == (null.p is None) for null in made.nulls] == [True, True]
+
+
+def test_an_entry_comes_back_from_its_json() -> None:
+    for original in (full_entry(), entry("bare", verdict=None), entry("not", verdict=Verdict.NOT_ASSESSABLE)):
+        again = ClaimEntry.from_json(json.loads(json.dumps(asdict(original))))
+        assert again == original
+        assert asdict(again) == asdict(original)
+        assert again.found == original.found
+        assert again.verdict is None or isinstance(again.verdict, Verdict)
+        assert all(isinstance(flag, Flag) for flag in again.flags)
+
+
+def test_the_record_has_the_form_of_the_design() -> None:
+    errored = entry("errored", verdict=None, reason="error: out of luck")
+    skipped = entry("skipped", verdict=Verdict.NOT_ASSESSABLE, reason="no weights")
+    content = record_of(full_entry(), errored, skipped)
+    read = json.loads(as_json(content))
+    assert departures(read) == []
+    assert list(read) == [
+        *("schema", "complete", "suite", "started", "seconds", "checkpoint", "target", "counts", "settings"),
+        *("environment", "claims"),
+    ]
+    assert list(read["claims"][0]) == [
+        *("id", "group", "statement", "source", "verdict", "flags", "measured", "interval", "reported", "nulls"),
+        *("variants", "reason", "seconds"),
+    ]
+    assert read["schema"] == 1
+    assert read["complete"] is True
+    assert read["suite"]["version"] == headclaims.__version__
+    assert read["seconds"] == 1.235
+    assert read["counts"] == {"assessed": 1, "supported": 1, "found": 0}
+    assert [claim["verdict"] for claim in read["claims"]] == ["supported", None, "not assessable"]
+    assert set(read["claims"][0]["flags"]) == {"null missing", "conditional"}
+    assert read["environment"]["device"] == "cpu"
+    assert read["environment"]["numpy"] == np.__version__
+    assert read["environment"]["python"] == ".".join(str(part) for part in sys.version_info[:3])
+    assert record_of(complete=False)["complete"] is False
+
+
+def test_the_commit_is_that_of_the_suite_s_folder(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        identity = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        environment = os.environ | identity | {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+        done = subprocess.run(
+            ["git", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    assert record_of(root=tmp_path)["suite"]["commit"] is None
+    assert record_of(root=tmp_path / "not there")["suite"]["commit"] is None
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "first")
+    assert record_of(root=tmp_path)["suite"]["commit"] == git("rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("where", ["measured", "interval", "nulls"])
+def test_what_is_no_number_is_refused(number: float, where: str) -> None:
+    parts: dict[str, Any] = {
+        "measured": {"gap": number},
+        "interval": [0.0, number],
+        "nulls": [NullEntry("x", 99, number)],
+    }
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        as_json(record_of(entry(**{where: parts[where]})))
+
+
+def test_the_text_is_json_that_a_person_can_read() -> None:
+    text = as_json({"statement": "xᵀ W_skew x ≤ 1e-12", "n": 1e-12})
+    assert "xᵀ W_skew x ≤ 1e-12" in text
+    assert text.endswith("}\n")
+    assert len(text.splitlines()) == 4
+
+
+def nulls_of(*p_values: float | None) -> list[NullEntry]:
+    """Nulls with these p-values."""
+    return [NullEntry(f"null {i}", None if p is None else 99, p) for i, p in enumerate(p_values)]
+
+
+def test_p_values_are_adjusted_over_the_empirical_claims() -> None:
+    # Four p-values count: 0.01 0.02 0.03 0.50, each · 4/rank, made monotone: 0.04 0.04 0.04 0.50. The one by
+    # construction is none of them, nor is the null that is missing.
+    claims = [
+        entry("a", nulls=nulls_of(0.03, None, 0.01)),
+        entry("b", nulls=nulls_of(0.001), flags=[Flag.BY_CONSTRUCTION, Flag.DISTINCTIVE]),
+        entry("c", nulls=nulls_of(0.50), verdict=Verdict.NOT_SUPPORTED),
+        entry("d", verdict=Verdict.NOT_ASSESSABLE),
+        entry("e", nulls=nulls_of(0.02)),
+    ]
+    adjust(claims)
+    after = {claim.id: [null.p_adjusted for null in claim.nulls] for claim in claims}
+    assert after["a"] == [pytest.approx(0.04), None, pytest.approx(0.04)]
+    assert after["b"] == [None]
+    assert after["c"] == [pytest.approx(0.50)]
+    assert after["e"] == [pytest.approx(0.04)]
+    assert [null.p for null in claims[0].nulls] == [0.03, None, 0.01]
+
+
+def test_nothing_to_adjust_is_no_error() -> None:
+    adjust([])
+    adjust([entry(nulls=nulls_of(None))])
+
+
+def test_counts_are_of_assessed_supported_and_found() -> None:
+    claims = [
+        entry("found", flags=[Flag.DISTINCTIVE]),
+        entry("found without interval", flags=[Flag.DISTINCTIVE, Flag.NO_INTERVAL]),
+        entry("by construction", flags=[Flag.BY_CONSTRUCTION, Flag.DISTINCTIVE]),
+        entry("conditional", flags=[Flag.CONDITIONAL, Flag.DISTINCTIVE]),
+        entry("common", flags=[Flag.NOT_DISTINCTIVE]),
+        entry("not", verdict=Verdict.NOT_SUPPORTED, flags=[Flag.DISTINCTIVE]),
+        entry("perhaps", verdict=Verdict.UNDECIDED, flags=[Flag.DISTINCTIVE]),
+        entry("skipped", verdict=Verdict.NOT_ASSESSABLE),
+        entry("errored", verdict=None),
+    ]
+    assert counts(claims) == {"assessed": 7, "supported": 5, "found": 2}
+    assert counts([]) == {"assessed": 0, "supported": 0, "found": 0}
+
+
+def test_a_file_is_written_whole_with_its_folders(tmp_path: Path) -> None:
+    path = tmp_path / "reports" / "file" / "claims.json"
+    for text in ("first ≤\n", "second, longer\n", ""):
+        write_atomically(path, text)
+        assert path.read_text(encoding="utf-8") == text
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "claims.json"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "new" * 100_000 + "\ud800")  # no UTF-8: it breaks off in the middle
+    assert path.read_text() == "old"
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    for step in ("chmod", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, step, fail)
+            with pytest.raises(OSError, match="Input/output error"):
+                write_atomically(path, "new")
+        assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from headclaims import ledger
+
+def die(descriptor, *arguments, **options):
+    os.write(descriptor, b"half of the n")
+    os._exit(9)
+
+ledger.os.fdopen = die
+ledger.write_atomically(Path(sys.argv[1]), "new")
+"""
+
+
+def test_a_process_that_dies_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "claims.json"
+    write_atomically(path, "old")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert done.returncode == 9
+    assert path.read_text() == "old"
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "claims.json"
+    texts = ["a" * 300_000, "b" * 200_000]
+    write_atomically(path, texts[0])
+    stop, seen = threading.Event(), set()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.add(path.read_text())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for number in range(60):
+            write_atomically(path, texts[number % 2])
+    finally:
+        stop.set()
+        reader.join()
+    assert seen <= set(texts)
+    assert seen

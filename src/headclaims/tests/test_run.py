@@ -1,0 +1,717 @@
+"""Whole runs: what they say, how they end and what they leave."""
+
+import hashlib
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+import torch
+
+from headclaims import __version__
+from headclaims.tests.claims_run import (
+    ROOT,
+    SHARED,
+    ClaimsRun,
+    catalogue,
+    command,
+    comparable,
+    complaint,
+    crowding,
+    environment,
+    read_record,
+    run_claims,
+    snapshot,
+)
+from headclaims.tests.evidence_files import (
+    D_HEAD,
+    D_MODEL,
+    HEADS,
+    kin_attention,
+    partial_weights,
+    recorded_attention,
+    recorded_graph,
+    signed_head,
+)
+from headclaims.tests.record_schema import departures
+
+SUPPORTED, NOT_SUPPORTED, NOT_ASSESSABLE = "supported", "not supported", "not assessable"
+SPECTRAL = ("skew-adds-no-self-attention", "skew-is-weaker", "half-the-eigenvalues-negative", "inertia")
+BEHAVIOUR = ("category-score-lowest", "category-score-outlier", "attends-within-category", "suppresses-self")
+# What a recorded file and a partial one lack.
+NO_ATTENTION = dict.fromkeys(BEHAVIOUR, (NOT_ASSESSABLE, []))
+NO_WEIGHTS = dict.fromkeys(SPECTRAL, (NOT_ASSESSABLE, []))
+BY_CONSTRUCTION = dict.fromkeys(("skew-adds-no-self-attention", "inertia"), (SUPPORTED, ["by construction"]))
+FOUND_IN_PLANTED = {
+    **dict.fromkeys((*BEHAVIOUR, "skew-is-weaker", "half-the-eigenvalues-negative"), (SUPPORTED, ["distinctive"])),
+    **BY_CONSTRUCTION,
+}
+DEFAULT_SETTINGS = {
+    "checkpoint": None,
+    "revision": None,
+    "head": "L1H5",
+    "words": "write-up",
+    "prompts": 32,
+    "seq_len": 64,
+    "seed": 0,
+    "device": "cpu",
+    "dtype": "float32",
+    "no_cache": False,
+}
+
+Runs = Callable[..., ClaimsRun]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """`runs(*options)` is the run with these options, made once and shared by the tests."""
+    made: dict[tuple[str, ...], ClaimsRun] = {}
+
+    def run_once(*options: str | Path) -> ClaimsRun:
+        key = tuple(str(option) for option in options)
+        if key not in made:
+            made[key] = run_claims(*options, reports=tmp_path_factory.mktemp("run") / "reports")
+        return made[key]
+
+    return run_once
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small evidence files: what L1H5 does in each is said in the tests."""
+    folder = tmp_path_factory.mktemp("evidence")
+    recorded_attention().write(folder / "recorded.safetensors")
+    # In every second prompt L1H5 hardly sees kin.
+    recorded_attention(rule=lambda number, prompt: kin_attention(prompt, 0.9 if number % 2 else 0.05)).write(
+        folder / "half.safetensors"
+    )
+    heads = {(1, 5): signed_head(D_HEAD), (1, 6): signed_head(D_HEAD // 2 - 1)}
+    partial_weights(heads=heads).write(folder / "partial.safetensors")
+    recorded_graph().write(folder / "graph.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def planted(runs: Runs) -> ClaimsRun:
+    """No checkpoint, no hub."""
+    return runs()
+
+
+def assert_sound(run: ClaimsRun, complete: bool = True) -> None:
+    """The record is of the schema and agrees with itself, the catalogue, claims.md and the footer."""
+    record = run.record
+    assert departures(record) == []
+    assert record["complete"] is complete
+    ids = [claim["id"] for claim in record["claims"]]
+    assert ids == [name for name in catalogue() if name in ids]
+    if complete:
+        assert ids == list(catalogue())
+    for claim in record["claims"]:
+        stated = catalogue()[claim["id"]]
+        assert {key: claim[key] for key in ("group", "statement", "source")} == {
+            key: stated[key] for key in ("group", "statement", "source")
+        }
+        assert f"## {claim['id']}\n" in run.markdown
+        assert claim["statement"] in run.markdown
+        if claim["verdict"] in (None, NOT_ASSESSABLE):
+            assert claim["reason"], claim["id"]
+            assert (claim["measured"], claim["interval"], claim["nulls"]) == ({}, None, []), claim["id"]
+        else:
+            assert claim["measured"], claim["id"]
+        if claim["interval"] is not None:
+            low, high = claim["interval"]
+            assert low <= next(iter(claim["measured"].values())) <= high, claim["id"]
+    verdicts = [claim["verdict"] for claim in record["claims"]]
+    found = [
+        claim
+        for claim in record["claims"]
+        if claim["verdict"] == SUPPORTED
+        and "distinctive" in claim["flags"]
+        and not {"by construction", "conditional"} & set(claim["flags"])
+    ]
+    assessed = sum(verdict not in (None, NOT_ASSESSABLE) for verdict in verdicts)
+    assert record["counts"] == {
+        "assessed": assessed,
+        "supported": verdicts.count(SUPPORTED),
+        "found": len(found),
+    }
+    headline = (
+        f"{assessed} of {len(catalogue())} claims assessed, {verdicts.count(SUPPORTED)} supported, {len(found)} found"
+    )
+    assert any(line.startswith(headline) and str(run.folder) in line for line in run.stdout.splitlines())
+    assert ("incomplete" in run.markdown.lower()) is not complete
+    assert sorted(snapshot(run.reports)) == [f"{run.folder.name}/claims.json", f"{run.folder.name}/claims.md"]
+
+
+def reported(run: ClaimsRun) -> dict[str, dict[str, float]]:
+    """The reported numbers of a record, by claim."""
+    return {name: claim["reported"] for name, claim in run.claims.items() if claim["reported"] is not None}
+
+
+def test_the_default_is_said_on_the_first_line(planted: ClaimsRun) -> None:
+    assert planted.first_line.startswith(f"headclaims {__version__}: auditing planted, L1H5 (no --checkpoint given;")
+    assert "hub" in planted.first_line
+    assert "no --checkpoint given" in planted.markdown
+
+
+def test_planted(planted: ClaimsRun) -> None:
+    assert planted.status == 0
+    assert planted.verdicts == FOUND_IN_PLANTED
+    assert_sound(planted)
+    assert "8 of 8 claims assessed, 8 supported, 6 found" in planted.stdout
+    assert "**8 of 8 claims assessed, 8 supported, 6 found.**" in planted.markdown
+
+
+def test_planted_measures_what_its_construction_gives(planted: ClaimsRun) -> None:
+    """By its derivation σ_max(W_skew)/σ_max(W_sym) = t/(1 + √(1 + t²)) = 1/3 at t = 3/4, and 34 + 1 are negative."""
+    claims = planted.claims
+    assert claims["skew-is-weaker"]["measured"]["ratio"] == pytest.approx(1 / 3, abs=1e-5)
+    assert claims["half-the-eigenvalues-negative"]["measured"] == {"count": 35, "of": 64}
+    inertia = claims["inertia"]["measured"]
+    assert (inertia["off_balance"], inertia["positive"], inertia["negative"]) == (0, 64, 64)
+    # The target is the extreme of 36 heads, and of 999 draws.
+    least = {"other heads": (35, 1 / 36), "Gaussian heads": (999, 0.001), "permuted labels": (999, 0.001)}
+    nulls = [null for claim in claims.values() for null in claim["nulls"]]
+    assert len(nulls) == 8
+    for null in nulls:
+        assert (null["n"], null["p"]) == (least[null["population"]][0], pytest.approx(least[null["population"]][1]))
+    # Benjamini and Hochberg: four p of 0.001, the largest of them at rank 4 of 8; four of 1/36 at rank 8.
+    for null in nulls:
+        assert null["p_adjusted"] == pytest.approx(0.002 if null["p"] < 0.01 else 1 / 36)
+
+
+def test_planted_record(planted: ClaimsRun) -> None:
+    record = planted.record
+    checkpoint = record["checkpoint"]
+    fingerprint = checkpoint.pop("fingerprint")
+    assert len(bytes.fromhex(fingerprint)) == 32
+    assert checkpoint.pop("d_vocab") > 1000
+    assert checkpoint == {
+        "spec": "planted",
+        "kind": "planted",
+        "name": "planted",
+        "revision": None,
+        "capabilities": ["tokens", "attention", "interventions", "qk", "embedding", "graph"],
+        "n_layers": 3,
+        "n_heads": 12,
+        "d_model": 768,
+        "d_head": 64,
+    }
+    assert record["target"] == {"layer": 1, "head": 5, "label": "L1H5", "chosen_by": "default"}
+    thresholds = (ROOT / "fixtures" / "data" / "thresholds.toml").read_bytes()
+    assert record["settings"] == DEFAULT_SETTINGS | {
+        "report_dir": str(planted.reports),
+        "thresholds_sha256": hashlib.sha256(thresholds).hexdigest(),
+    }
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert record["suite"] == {
+        "name": "headclaims",
+        "version": __version__,
+        "commit": commit.stdout.strip() if commit.returncode == 0 else None,
+    }
+    environs = record["environment"]
+    assert environs["python"] == ".".join(str(part) for part in sys.version_info[:3])
+    assert environs["torch"] == torch.__version__
+    assert environs["threads"] >= 1
+    assert environs["device"] == "cpu"
+    assert 0 < sum(claim["seconds"] for claim in record["claims"]) < record["seconds"] < planted.seconds
+    ago = datetime.now().astimezone() - datetime.fromisoformat(record["started"])
+    assert timedelta(0) < ago < timedelta(hours=2)
+    assert reported(planted) == {}
+
+
+def test_header_and_footer(planted: ClaimsRun) -> None:
+    lines = planted.stdout.splitlines()
+    header = lines[: next(i for i, line in enumerate(lines) if line.startswith("collected"))]
+    fingerprint = planted.record["checkpoint"]["fingerprint"]
+    assert f"checkpoint: planted (planted), fingerprint {fingerprint[:16]}" in header
+    assert "target head: L1H5, chosen by default" in header
+    assert "evidence: tokens, attention, interventions, qk, embedding, graph" in header
+    (columns,) = [i for i, line in enumerate(lines) if line.startswith("claim ")]
+    assert lines[columns].split("  ")[0] == "claim"
+    for title in ("reported", "measured", "null p", "verdict", "flags"):
+        assert title in lines[columns]
+    table = lines[columns + 2 : columns + 2 + len(catalogue())]
+    assert [line.split()[0] for line in table] == list(catalogue())
+    for line, claim in zip(table, planted.record["claims"], strict=True):
+        assert claim["verdict"] in line
+        assert line.rstrip().endswith(", ".join(claim["flags"]))
+    gap = planted.claims["category-score-lowest"]
+    shown = f"gap {gap['measured']['gap']:.4g} [{gap['interval'][0]:.4g}, {gap['interval'][1]:.4g}]"
+    assert shown in table[0]
+    assert shown in planted.markdown
+
+
+def test_held_out_words(runs: Runs) -> None:
+    run = runs("--words", "held-out")
+    assert run.status == 0
+    assert run.verdicts == FOUND_IN_PLANTED
+    assert run.record["settings"]["words"] == "held-out"
+    assert_sound(run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_other_seeds(runs: Runs, planted: ClaimsRun, seed: int) -> None:
+    """Other prompts, resamples and null draws of the same checkpoint."""
+    run = runs("--seed", str(seed))
+    assert run.status == 0
+    assert run.verdicts == FOUND_IN_PLANTED
+    assert_sound(run)
+    behaviour, before = run.claims[BEHAVIOUR[0]], planted.claims[BEHAVIOUR[0]]
+    assert behaviour["measured"]["gap"] != before["measured"]["gap"]
+
+
+def shared(name: str) -> Path:
+    """A file of real evidence as a user names it, from the root; skips where it is absent."""
+    if not (ROOT / SHARED / name).is_file():
+        pytest.skip(f"real evidence is absent: {SHARED / name}")
+    return SHARED / name
+
+
+def test_real_attention_weights(runs: Runs) -> None:
+    run = runs("--checkpoint", shared("attention-weights.safetensors"))
+    assert run.status == 0
+    assert run.seconds < 10 * crowding()
+    assert run.verdicts == {
+        **NO_ATTENTION,
+        **BY_CONSTRUCTION,
+        "skew-is-weaker": (SUPPORTED, ["not distinctive"]),
+        "half-the-eigenvalues-negative": (SUPPORTED, ["not distinctive"]),
+    }
+    assert_sound(run)
+    claims = run.claims
+    norms = claims["skew-is-weaker"]["measured"]
+    assert norms["sigma_max_sym"] == pytest.approx(1.86104, abs=5e-6)
+    assert norms["sigma_max_skew"] == pytest.approx(1.34723, abs=5e-6)
+    assert norms["frobenius_sym"] == pytest.approx(9.22976, abs=5e-6)
+    assert norms["frobenius_skew"] == pytest.approx(7.64849, abs=5e-6)
+    assert norms["ratio"] == pytest.approx(0.724, abs=5e-4)
+    others, gaussian = claims["skew-is-weaker"]["nulls"]
+    assert (others["n"], others["p"]) == (143, pytest.approx(18 / 144))
+    assert (gaussian["n"], gaussian["p"]) == (999, 0.001)
+    assert claims["half-the-eigenvalues-negative"]["measured"] == {"count": 33, "of": 64}
+    others, gaussian = claims["half-the-eigenvalues-negative"]["nulls"]
+    assert others["n"] == 143
+    # 0.18 ± 3 standard errors of 999 draws.
+    assert gaussian["p"] == pytest.approx(0.18, abs=0.036)
+    inertia = claims["inertia"]["measured"]
+    assert (inertia["positive"], inertia["negative"]) == (64, 64)
+    assert reported(run) == {
+        "skew-is-weaker": {"sigma_max_skew": 1.3473, "sigma_max_sym": 1.8611},
+        "half-the-eigenvalues-negative": {"count": 33},
+    }
+    assert run.record["checkpoint"]["capabilities"] == ["qk"]
+    assert "evidence: qk; lacking tokens, attention, interventions" in run.stdout
+
+
+def test_reported_numbers_are_for_the_head_they_were_reported_for(runs: Runs) -> None:
+    run = runs("--checkpoint", shared("attention-weights.safetensors"), "--head", "L1H4")
+    assert reported(run) == {}
+    assert_sound(run)
+
+
+def test_real_recorded_attention(runs: Runs) -> None:
+    run = runs("--checkpoint", shared("recorded-attention.safetensors"))
+    assert run.status == 0
+    assert run.seconds < 10 * crowding()
+    distinctive = (SUPPORTED, ["distinctive", "no interval"])
+    few_heads = (SUPPORTED, ["null too small", "no interval"])
+    assert run.verdicts == {
+        **NO_WEIGHTS,
+        "category-score-lowest": distinctive,
+        "category-score-outlier": distinctive,
+        "attends-within-category": few_heads,
+        "suppresses-self": few_heads,
+    }
+    assert_sound(run)
+    claims = run.claims
+    lowest, outlier = claims["category-score-lowest"], claims["category-score-outlier"]
+    assert lowest["measured"]["gap"] == pytest.approx(1.302, abs=5e-4)
+    assert lowest["measured"]["score"] == pytest.approx(0.575, abs=5e-4)
+    assert outlier["measured"]["ratio"] == pytest.approx(9.43, abs=5e-3)
+    for claim in (lowest, outlier):
+        (null,) = claim["nulls"]
+        assert (null["population"], null["n"], null["p"]) == ("permuted labels", 999, 0.001)
+    (null,) = claims["attends-within-category"]["nulls"]
+    assert (null["population"], null["n"], null["p"]) == ("other heads", 11, pytest.approx(1 / 12))
+    assert reported(run) == {}
+    assert run.record["checkpoint"]["fingerprint"] is None
+
+
+def test_real_recorded_graph(runs: Runs) -> None:
+    """None of the claims so far is about a graph."""
+    run = runs("--checkpoint", shared("recorded-graph.safetensors"))
+    assert run.status == 5
+    assert run.seconds < 10 * crowding()
+    assert run.verdicts == NO_ATTENTION | NO_WEIGHTS
+    assert_sound(run)
+    assert reported(run) == {}
+
+
+def test_recorded_attention_with_intervals(runs: Runs, evidence: Path) -> None:
+    """Twelve prompts are enough for intervals, 24 heads for a null; L1H5 gives 0.9 of a row to its kin."""
+    run = runs("--checkpoint", evidence / "recorded.safetensors")
+    assert run.status == 0
+    assert run.verdicts == NO_WEIGHTS | dict.fromkeys(BEHAVIOUR, (SUPPORTED, ["distinctive"]))
+    assert_sound(run)
+    assert all(run.claims[name]["interval"] for name in BEHAVIOUR)
+    assert "prompts: 12 x 24, recorded" in run.stdout
+    # Of the other heads 23 can be as favourable.
+    assert run.claims["suppresses-self"]["nulls"][0]["p"] == pytest.approx(1 / 24)
+
+
+def test_undecided(runs: Runs, evidence: Path) -> None:
+    run = runs("--checkpoint", evidence / "half.safetensors")
+    assert run.status == 1
+    claim = run.claims["category-score-lowest"]
+    assert claim["verdict"] == "undecided"
+    low, high = claim["interval"]
+    assert low < 0 < high
+    assert "prompts would decide, there were 12" in claim["reason"]
+    assert claim["reason"] in run.stdout
+    assert_sound(run)
+
+
+def assert_says_what_was_found(run: ClaimsRun, name: str, wanted: str) -> None:
+    """A failed claim's message has the claim, measured, wanted and checkpoint, and nothing of Python."""
+    lines = run.stdout.splitlines()
+    start = lines.index(f"{name}: {run.claims[name]['verdict']}")
+    message = lines[start + 1 : start + 5]
+    statistic, value = next(iter(run.claims[name]["measured"].items()))
+    assert message[0] == f"  claim     {run.claims[name]['statement']}"
+    assert message[1].startswith(f"  measured  {statistic} {value:.6g}")
+    assert message[2] == f"  wanted    {statistic} {wanted}"
+    assert message[3] == f"  audited   {run.record['target']['label']} of {run.record['checkpoint']['spec']}"
+
+
+def assert_no_traceback(run: ClaimsRun) -> None:
+    """Nothing of how Python came there."""
+    for trace in ("Traceback", r"\nE  ", r"\n>  ", r"\.py:\d", "INTERNALERROR"):
+        assert not re.search(trace, run.output), run.output
+
+
+def test_a_claim_that_is_not_supported(runs: Runs, evidence: Path) -> None:
+    """L1H6 has 3 of its 8 leading eigenvalues negative; 4 are half."""
+    run = runs("--checkpoint", evidence / "partial.safetensors", "--head", "L1H6")
+    assert run.status == 1
+    assert run.claims["half-the-eigenvalues-negative"]["verdict"] == NOT_SUPPORTED
+    assert run.claims["half-the-eigenvalues-negative"]["measured"] == {"count": 3, "of": 8}
+    assert run.record["target"] == {"layer": 1, "head": 6, "label": "L1H6", "chosen_by": "option"}
+    assert_says_what_was_found(run, "half-the-eigenvalues-negative", "> 4")
+    assert_no_traceback(run)
+    assert_sound(run)
+
+
+def test_partial_weights(runs: Runs, evidence: Path) -> None:
+    """All 8 leading eigenvalues are negative, and σ_max(W_skew)/σ_max(W_sym) = t/(1 + √(1 + t²)) at t = 0.3."""
+    run = runs("--checkpoint", evidence / "partial.safetensors")
+    assert run.status == 0
+    assert run.claims["half-the-eigenvalues-negative"]["measured"] == {"count": 8, "of": 8}
+    assert run.claims["skew-is-weaker"]["measured"]["ratio"] == pytest.approx(0.3 / (1 + 1.09**0.5), abs=1e-5)
+    assert_sound(run)
+
+
+def test_nothing_assessable(runs: Runs, evidence: Path) -> None:
+    run = runs("--checkpoint", evidence / "graph.safetensors")
+    assert run.status == 5
+    assert run.record["counts"] == {"assessed": 0, "supported": 0, "found": 0}
+    assert all("graph" in claim["reason"] for claim in run.record["claims"])
+    assert_sound(run)
+
+
+def test_another_head_of_planted(runs: Runs) -> None:
+    """L0H3 copies: no word's kin."""
+    run = runs("--head", "L0H3")
+    assert run.status == 1
+    assert run.verdicts["category-score-lowest"] == (NOT_SUPPORTED, ["not distinctive"])
+    assert_says_what_was_found(run, "category-score-lowest", "> 0")
+    assert_says_what_was_found(run, "attends-within-category", "≥ 2")
+    assert_no_traceback(run)
+    assert run.record["target"] == {"layer": 0, "head": 3, "label": "L0H3", "chosen_by": "option"}
+    assert_sound(run)
+
+
+def test_auto_on_planted(runs: Runs, planted: ClaimsRun) -> None:
+    run = runs("--head", "auto")
+    assert run.status == 0
+    assert run.record["target"] == {"layer": 1, "head": 5, "label": "L1H5", "chosen_by": "auto"}
+    assert run.first_line.startswith(f"headclaims {__version__}: auditing planted, L1H5")
+    assert "target head: L1H5, chosen by auto" in run.stdout
+    assert run.record["settings"]["head"] == "auto"
+    assert {name: claim["verdict"] for name, claim in run.claims.items()} == dict.fromkeys(catalogue(), SUPPORTED)
+    assert_sound(run)
+    # Weights are no prompts: their statistic is that of any run.
+    assert run.claims["skew-is-weaker"]["measured"] == planted.claims["skew-is-weaker"]["measured"]
+
+
+def test_auto_judges_on_the_second_half(runs: Runs, evidence: Path, tmp_path: Path) -> None:
+    """L1H5 knows kin in the first six of twelve prompts: it is chosen on them, and judged on the rest."""
+    parts = recorded_attention(rule=lambda number, prompt: kin_attention(prompt, 0.9 if number < 6 else 0.0))
+    parts.write(tmp_path / "first-half.safetensors")
+    run = runs("--checkpoint", tmp_path / "first-half.safetensors", "--head", "auto")
+    assert run.record["target"]["label"] == "L1H5"
+    # −ln 1e-12 on rows with kin, of which there are some; with the first half among them it could not exceed half.
+    assert run.claims["category-score-lowest"]["measured"]["score"] > 0.6 * 27.6
+    assert run.claims["category-score-lowest"]["verdict"] == NOT_SUPPORTED
+    assert "no interval" in run.claims["category-score-lowest"]["flags"]
+    whole = runs("--checkpoint", evidence / "recorded.safetensors", "--head", "auto")
+    assert (whole.status, whole.record["target"]["chosen_by"]) == (0, "auto")
+
+
+@pytest.mark.parametrize("file", ["partial.safetensors", "graph.safetensors"])
+def test_auto_without_attention(runs: Runs, evidence: Path, file: str) -> None:
+    run = runs("--checkpoint", evidence / file, "--head", "auto")
+    assert run.status == 2
+    assert "--head auto" in complaint(run)
+    assert not run.reports.exists()
+
+
+def test_a_second_run_is_equal(runs: Runs, planted: ClaimsRun, tmp_path: Path) -> None:
+    again = run_claims(reports=tmp_path / "reports")
+    assert comparable(again.record) == comparable(planted.record)
+    assert again.stderr == planted.stderr == ""
+
+
+@pytest.mark.slow
+def test_parallel_workers_give_the_same_record(runs: Runs, planted: ClaimsRun) -> None:
+    run = runs("-n", "2")
+    assert run.status == 0
+    assert run.first_line == planted.first_line
+    assert comparable(run.record) == comparable(planted.record)
+    assert_sound(run)
+
+
+@pytest.mark.slow
+def test_parallel_workers_and_a_head_chosen(runs: Runs) -> None:
+    alone, run = runs("--head", "auto"), runs("--head", "auto", "-n", "2")
+    assert comparable(run.record) == comparable(alone.record)
+
+
+@pytest.mark.parametrize("head", ["L1H4", pytest.param("L1H5", marks=pytest.mark.slow)])
+def test_parallel_workers_on_a_file(runs: Runs, evidence: Path, head: str) -> None:
+    options = ("--checkpoint", evidence / "recorded.safetensors", "--head", head)
+    alone, run = runs(*options), runs(*options, "-n", "2")
+    assert run.status == alone.status
+    assert comparable(run.record) == comparable(alone.record)
+    assert_sound(run)
+
+
+@pytest.mark.slow
+def test_without_a_cache(planted: ClaimsRun, tmp_path: Path) -> None:
+    """On a machine that has never run it: nothing is kept but the checkpoint itself, and nothing else is said."""
+    run = run_claims("--no-cache", reports=tmp_path / "reports", env={"HEADCLAIMS_CACHE": str(tmp_path / "cache")})
+    assert run.status == 0
+    assert comparable(run.record, "no_cache") == comparable(planted.record, "no_cache")
+    assert run.record["settings"]["no_cache"] is True
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["planted"]
+    assert run.first_line == planted.first_line
+    assert run.stderr == ""
+
+
+def test_some_claims_are_no_complete_record(runs: Runs, evidence: Path) -> None:
+    run = runs("--checkpoint", evidence / "partial.safetensors", "-k", "skew")
+    assert run.status == 0
+    assert list(run.claims) == ["skew-adds-no-self-attention", "skew-is-weaker"]
+    assert_sound(run, complete=False)
+
+
+def test_a_run_that_stops_at_the_first_failure(runs: Runs, evidence: Path) -> None:
+    run = runs("--checkpoint", evidence / "half.safetensors", "-x")
+    assert run.status == 1
+    assert list(run.claims) == ["category-score-lowest"]
+    assert_sound(run, complete=False)
+
+
+BROKEN_SURVEY = """
+import sys, pytest
+
+@pytest.fixture(scope="session")
+def surveyed():
+    raise RuntimeError("the survey is broken")
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session):
+    # A fixture is that of the plugin registered last.
+    session.config.pluginmanager.unregister(name="injected")
+    session.config.pluginmanager.register(sys.modules[__name__], "injected again")
+"""
+BROKEN_NULLS = BROKEN_SURVEY.replace("surveyed", "other_heads_null").replace(
+    'raise RuntimeError("the survey is broken")', 'return lambda statistic: {}["no such null"]'
+)
+
+
+def with_plugin(folder: Path, text: str) -> dict[str, str]:
+    """The environment under which `-p injected` is a plugin of this text."""
+    (folder / "plugins").mkdir()
+    (folder / "plugins" / "injected.py").write_text(text, encoding="utf-8")
+    return {"PYTHONPATH": str(folder / "plugins")}
+
+
+@pytest.mark.parametrize(
+    ("plugin", "broken", "says"),
+    [
+        (BROKEN_SURVEY, BEHAVIOUR, "RuntimeError: the survey is broken"),
+        (BROKEN_NULLS, BEHAVIOUR[2:], "KeyError: 'no such null'"),
+    ],
+    ids=["in-a-fixture", "in-the-test"],
+)
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)], ids=["alone", "n2"])
+def test_an_error_inside_a_claim(
+    evidence: Path, tmp_path: Path, plugin: str, broken: tuple[str, ...], says: str, workers: tuple[str, ...]
+) -> None:
+    run = run_claims(
+        "--checkpoint",
+        evidence / "recorded.safetensors",
+        "-p",
+        "injected",
+        *workers,
+        reports=tmp_path / "reports",
+        env=with_plugin(tmp_path, plugin),
+    )
+    assert run.status == 1
+    assert_sound(run, complete=False)
+    assert list(run.claims) == list(catalogue())
+    for name, claim in run.claims.items():
+        if name in broken:
+            assert (claim["verdict"], claim["flags"]) == (None, [])
+            assert claim["reason"] == f"error: {says}"
+            assert f"{name}: error: {says}" in run.stdout
+        else:
+            assert claim["verdict"] in (SUPPORTED, NOT_ASSESSABLE)
+
+
+SLEEPER = """
+import signal, time, pathlib
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background may have been told to ignore it
+
+def pytest_runtest_call(item):
+    if item.name == {name!r}:
+        pathlib.Path({asleep!r}).touch()
+        time.sleep({seconds})
+"""
+
+
+def interrupt(checkpoint: Path, name: str, folder: Path, *options: str) -> int:
+    """Run the claims, press Ctrl-C while the test of that name is under way, and return the exit status."""
+    asleep = folder / "asleep"
+    env = with_plugin(folder, SLEEPER.format(name=name, asleep=str(asleep), seconds=60))
+    line = command("--checkpoint", checkpoint, "-p", "injected", *options, reports=folder / "reports")
+    with subprocess.Popen(
+        line,
+        cwd=ROOT,
+        env=environment(folder, env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not asleep.exists() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert asleep.exists(), "the run did not come to the test it was to be interrupted in"
+            process.send_signal(signal.SIGINT)
+            return process.wait(timeout=30)
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)], ids=["alone", "n2"])
+def test_an_interrupted_run_leaves_what_it_has(evidence: Path, tmp_path: Path, workers: tuple[str, ...]) -> None:
+    status = interrupt(evidence / "partial.safetensors", "test_skew_is_weaker", tmp_path, *workers)
+    assert status == 2
+    folder = tmp_path / "reports" / "partial"
+    record = read_record(folder / "claims.json")
+    assert departures(record) == []
+    assert record["complete"] is False
+    done = [claim["id"] for claim in record["claims"]]
+    assert done
+    assert "skew-is-weaker" not in done
+    assert workers or done == [
+        "category-score-lowest",
+        "category-score-outlier",
+        "skew-adds-no-self-attention",
+        "half-the-eigenvalues-negative",
+        "inertia",
+    ]
+    assert "incomplete" in (folder / "claims.md").read_text(encoding="utf-8").lower()
+    assert sorted(path.name for path in folder.iterdir()) == ["claims.json", "claims.md"]
+
+
+def test_an_earlier_record_stays_until_a_run_has_something_to_say(evidence: Path, tmp_path: Path) -> None:
+    """A run that is interrupted before its first claim is done leaves it, a run that ends takes its place."""
+    options = ("--checkpoint", evidence / "recorded.safetensors")
+    first = run_claims(*options, reports=tmp_path / "reports")
+    before, target = snapshot(first.reports), first.record["target"]
+    assert interrupt(evidence / "recorded.safetensors", "test_category_score_lowest", tmp_path) == 2
+    assert snapshot(first.reports) == before
+    second = run_claims(*options, "--head", "L1H4", reports=tmp_path / "reports")
+    assert (target["label"], second.record["target"]["label"]) == ("L1H5", "L1H4")
+    assert_sound(second)
+
+
+def test_a_pruned_head(tmp_path: Path) -> None:
+    """A head whose keys are all 0 has no spectrum to speak of: a record all the same, and no traceback."""
+    nothing = torch.zeros(D_MODEL, D_HEAD)
+    partial_weights(heads={(1, 5): (signed_head(D_HEAD)[0], nothing)}).write(tmp_path / "pruned.safetensors")
+    run = run_claims("--checkpoint", tmp_path / "pruned.safetensors", reports=tmp_path / "reports")
+    assert_no_traceback(run)
+    assert_sound(run)
+    assert run.claims["inertia"]["verdict"] == NOT_ASSESSABLE
+    assert run.claims["skew-is-weaker"]["verdict"] in (NOT_SUPPORTED, NOT_ASSESSABLE)
+
+
+def test_a_single_head(tmp_path: Path) -> None:
+    """There is no runner-up: nothing to compare with."""
+    parts = recorded_attention(layers=(1,))
+    parts.tensors = {"blocks.0.attn.hook_pattern": parts.tensors["blocks.1.attn.hook_pattern"][:, 5:6].contiguous()}
+    parts.config |= {"n_layer": 1, "n_head": 1}
+    parts.write(tmp_path / "one.safetensors")
+    run = run_claims("--checkpoint", tmp_path / "one.safetensors", "--head", "L0H0", reports=tmp_path / "reports")
+    assert_no_traceback(run)
+    assert_sound(run)
+    assert run.verdicts["category-score-lowest"] == (NOT_ASSESSABLE, [])
+    assert run.verdicts["category-score-outlier"] == (NOT_ASSESSABLE, [])
+
+
+def test_heads_that_tie(tmp_path: Path) -> None:
+    """All heads but the target attend uniformly: their gaps are 0, and the target's is beyond any multiple of 0."""
+    parts = recorded_attention()
+    uniform = torch.tril(torch.ones(24, 24)) / torch.arange(1, 25)[:, None]
+    for name, patterns in parts.tensors.items():
+        for head in range(HEADS):
+            if (name, head) != ("blocks.1.attn.hook_pattern", 5):
+                patterns[:, head] = uniform
+    parts.write(tmp_path / "ties.safetensors")
+    run = run_claims("--checkpoint", tmp_path / "ties.safetensors", reports=tmp_path / "reports")
+    assert_no_traceback(run)
+    assert_sound(run)
+    assert run.claims["category-score-lowest"]["verdict"] == SUPPORTED
+    assert run.claims["category-score-outlier"]["verdict"] in (SUPPORTED, NOT_ASSESSABLE)
+
+
+def test_a_head_that_sees_itself_alone(tmp_path: Path) -> None:
+    """No kin anywhere: all resamples are alike, and claims are simply not supported."""
+    parts = recorded_attention(rule=lambda _, prompt: torch.eye(len(prompt), dtype=torch.float64).numpy())
+    parts.write(tmp_path / "selfish.safetensors")
+    run = run_claims("--checkpoint", tmp_path / "selfish.safetensors", reports=tmp_path / "reports")
+    assert run.status == 1
+    assert_no_traceback(run)
+    assert_sound(run)
+    for name, value in {"attends-within-category": 0.0, "suppresses-self": -1.0}.items():
+        claim = run.claims[name]
+        assert (claim["verdict"], next(iter(claim["measured"].values()))) == (NOT_SUPPORTED, value)
+        assert claim["interval"] == [value, value]
+
+
+def test_collecting_audits_nothing(tmp_path: Path) -> None:
+    run = run_claims("--collect-only", "-q", "--checkpoint", "no/such/path", reports=tmp_path / "reports")
+    assert run.status == 0
+    assert run.stdout.count("::test_") == len(catalogue())
+    assert not run.reports.exists()

@@ -1,0 +1,275 @@
+"""Verdicts and flags: every one of them, and which exclude each other."""
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headclaims.nulls import Null
+from headclaims.resampling import Interval
+from headclaims.verdict import (
+    Flag,
+    Judgement,
+    Measurement,
+    Relation,
+    Threshold,
+    VariantResult,
+    Verdict,
+    is_found,
+    judge,
+)
+
+ABOVE_2 = Threshold(">", 2.0)
+
+
+def interval(low: float, high: float, unit: str = "prompts") -> Interval:
+    """An interval, whatever its draws."""
+    return Interval(low, high, "categories" if unit == "categories" else "prompts", np.array([low, high]))
+
+
+def null_with_p(p_in_hundredths: int, n: int = 99, name: str = "made up") -> Null:
+    """A null of which a measured 3 has p = so many hundredths, if n is 99."""
+    values = np.zeros(n)
+    values[: p_in_hundredths - 1] = 9.0
+    return Null(name, values)
+
+
+MISSING = Null("absent", None, missing="the file holds no such heads")
+
+
+def judged(value: float = 3.0, *nulls: Null, variants: tuple[bool, ...] = (), **options: Any) -> Judgement:
+    """The judgement of a point against > 2."""
+    named = [VariantResult(f"variant {i}", 0.0, holds) for i, holds in enumerate(variants)]
+    return judge(Measurement("statistic", value, ABOVE_2, nulls=nulls, variants=named, **options))
+
+
+@pytest.mark.parametrize(
+    ("relation", "below", "at", "above"),
+    [(">", False, False, True), ("≥", False, True, True), ("<", True, False, False), ("≤", True, True, False)],
+)
+def test_a_threshold_holds_by_its_relation(relation: Relation, below: bool, at: bool, above: bool) -> None:
+    threshold = Threshold(relation, 2.0)
+    assert [threshold.holds(value) for value in (1.9, 2.0, 2.1)] == [below, at, above]
+    assert threshold.favourable == ("high" if above else "low")
+
+
+def test_a_threshold_reads_as_it_is_written() -> None:
+    assert str(Threshold("≥", 0.9)) == "≥ 0.9"
+    assert str(Threshold("≤", 1e-12)) == "≤ 1e-12"
+
+
+@pytest.mark.parametrize(
+    ("relation", "low", "high", "verdict"),
+    [
+        (">", 2.1, 3.0, Verdict.SUPPORTED),
+        (">", 2.0, 3.0, Verdict.UNDECIDED),  # 2 itself is no more than 2
+        ("≥", 2.0, 3.0, Verdict.SUPPORTED),
+        (">", 1.9, 2.1, Verdict.UNDECIDED),
+        (">", 1.0, 1.9, Verdict.NOT_SUPPORTED),
+        (">", 1.0, 2.0, Verdict.NOT_SUPPORTED),
+        ("≥", 1.0, 2.0, Verdict.UNDECIDED),
+        ("<", 1.0, 1.9, Verdict.SUPPORTED),
+        ("<", 1.0, 2.0, Verdict.UNDECIDED),
+        ("≤", 1.0, 2.0, Verdict.SUPPORTED),
+        ("<", 2.1, 3.0, Verdict.NOT_SUPPORTED),
+        ("≤", 2.0, 3.0, Verdict.UNDECIDED),
+    ],
+)
+def test_the_whole_interval_decides(relation: Relation, low: float, high: float, verdict: Verdict) -> None:
+    # The point lies in the interval, on either side of the threshold: it decides nothing.
+    for value in (low, high):
+        measurement = Measurement(
+            "statistic", value, Threshold(relation, 2.0), resampled=True, interval=interval(low, high), n_prompts=32
+        )
+        assert judge(measurement).verdict is verdict
+
+
+def test_without_an_interval_the_point_decides() -> None:
+    assert judged(2.1).verdict is Verdict.SUPPORTED
+    assert judged(1.9).verdict is Verdict.NOT_SUPPORTED
+    assert judged(2.0).verdict is Verdict.NOT_SUPPORTED
+    assert judged(2.1).flags == ()
+    assert judged(2.1).reason is None
+
+
+def test_a_statistic_with_an_interval_that_has_none_is_flagged() -> None:
+    assert judged(3.0, resampled=True).flags == (Flag.NO_INTERVAL,)
+    measurement = Measurement("s", 3.0, ABOVE_2, resampled=True, interval=interval(2.5, 3.5), n_prompts=32)
+    assert judge(measurement).flags == ()
+
+
+def test_a_value_that_is_no_number_is_refused() -> None:
+    # It is neither on the right side nor on the wrong one, and no record takes it.
+    with pytest.raises(ValueError, match="nan"):
+        judged(math.nan, null_with_p(5))
+    measurement = Measurement(
+        "s", 3.0, ABOVE_2, resampled=True, interval=interval(math.nan, math.nan), n_prompts=32, nulls=[null_with_p(5)]
+    )
+    with pytest.raises(ValueError, match="nan"):
+        judge(measurement)
+
+
+@pytest.mark.parametrize(
+    ("nulls", "flags"),
+    [
+        ([], []),
+        ([null_with_p(1)], [Flag.DISTINCTIVE]),
+        ([null_with_p(5)], [Flag.DISTINCTIVE]),  # 0.05 is enough
+        ([null_with_p(6)], [Flag.NOT_DISTINCTIVE]),
+        ([null_with_p(5), null_with_p(4)], [Flag.DISTINCTIVE]),
+        ([null_with_p(5), null_with_p(6)], [Flag.NOT_DISTINCTIVE]),  # every null named
+        ([null_with_p(6), null_with_p(5)], [Flag.NOT_DISTINCTIVE]),
+        ([null_with_p(1, n=19)], [Flag.DISTINCTIVE]),  # 1/20
+        ([null_with_p(2, n=19)], [Flag.NOT_DISTINCTIVE]),  # 2/20
+        ([null_with_p(1, n=18)], [Flag.NULL_TOO_SMALL]),
+        ([null_with_p(9, n=18)], [Flag.NULL_TOO_SMALL]),
+        ([null_with_p(1, n=11), null_with_p(1)], [Flag.NULL_TOO_SMALL]),
+        ([null_with_p(1, n=11), null_with_p(6)], [Flag.NOT_DISTINCTIVE, Flag.NULL_TOO_SMALL]),
+        ([MISSING], [Flag.NULL_MISSING]),
+        ([MISSING, null_with_p(1)], [Flag.NULL_MISSING]),
+        ([null_with_p(6), MISSING], [Flag.NOT_DISTINCTIVE, Flag.NULL_MISSING]),
+        ([MISSING, null_with_p(1, n=3)], [Flag.NULL_TOO_SMALL, Flag.NULL_MISSING]),
+        (
+            [MISSING, null_with_p(6), null_with_p(1, n=3)],
+            [Flag.NOT_DISTINCTIVE, Flag.NULL_TOO_SMALL, Flag.NULL_MISSING],
+        ),
+    ],
+)
+def test_flags_of_nulls(nulls: list[Null], flags: list[Flag]) -> None:
+    assert set(judged(3.0, *nulls).flags) == set(flags)
+    assert len(judged(3.0, *nulls).flags) == len(flags)
+
+
+def test_distinctive_excludes_every_other_flag_of_nulls() -> None:
+    kinds = [null_with_p(1), null_with_p(6), null_with_p(1, n=5), null_with_p(9, n=5), MISSING]
+    others = {Flag.NOT_DISTINCTIVE, Flag.NULL_TOO_SMALL, Flag.NULL_MISSING}
+    for size in (1, 2, 3):
+        for nulls in itertools.product(kinds, repeat=size):
+            flags = set(judged(3.0, *nulls).flags)
+            assert (Flag.DISTINCTIVE in flags) == all(null is kinds[0] for null in nulls)
+            assert (Flag.DISTINCTIVE in flags) == (not flags & others)
+            assert (Flag.NULL_MISSING in flags) == (MISSING in nulls)
+
+
+def test_p_values_stand_in_the_nulls_order_and_look_the_favourable_way() -> None:
+    null = Null("made up", np.arange(99.0))
+    high = judge(Measurement("s", 98.0, Threshold(">", 2.0), nulls=[MISSING, null]))
+    assert high.p_values == (None, 0.02)
+    low = judge(Measurement("s", 1.0, Threshold("<", 2.0), nulls=[null, MISSING]))
+    assert low.p_values == (0.03, None)
+
+
+def test_a_null_that_is_missing_or_too_small_is_explained() -> None:
+    reason = judged(3.0, MISSING, null_with_p(1, n=11, name="other heads")).reason
+    assert reason is not None
+    assert "null 'absent' missing: the file holds no such heads" in reason
+    assert "null 'other heads' has 11 members, fewer than 19" in reason
+    assert len(reason.splitlines()) == 1
+    assert judged(3.0, null_with_p(1, n=19)).reason is None
+
+
+@pytest.mark.parametrize(
+    ("value", "variants", "conditional"),
+    [
+        (3.0, (True, True), False),
+        (3.0, (True, False), True),
+        (1.0, (False, False), False),
+        (1.0, (False, True), True),
+        (3.0, (), False),
+    ],
+)
+def test_a_variant_that_disagrees_makes_it_conditional(
+    value: float, variants: tuple[bool, ...], conditional: bool
+) -> None:
+    judgement = judged(value, variants=variants)
+    assert (Flag.CONDITIONAL in judgement.flags) is conditional
+    assert judgement.reason == ("variants that disagree: variant 1" if conditional else None)
+
+
+def test_an_undecided_claim_has_nothing_that_variants_could_disagree_with() -> None:
+    measurement = Measurement(
+        "s",
+        2.5,
+        ABOVE_2,
+        resampled=True,
+        interval=interval(1.5, 3.5),
+        n_prompts=32,
+        variants=[VariantResult("yes", 3.0, True), VariantResult("no", 1.0, False)],
+    )
+    assert judge(measurement).verdict is Verdict.UNDECIDED
+    assert Flag.CONDITIONAL not in judge(measurement).flags
+
+
+@pytest.mark.parametrize(
+    ("relation", "value", "low", "high", "n", "needed"),
+    [
+        # The end beyond the threshold is 3 times as far from the value as the threshold is: 9 times as many.
+        (">", 2.5, 1.0, 3.0, 32, 288),
+        ("<", 1.5, 1.0, 3.0, 32, 288),
+        # The value is on the wrong side: the end that reaches the right one counts. 0.75/0.25 = 3; 2.5² · 10 = 62.5.
+        (">", 1.75, 1.0, 2.5, 10, 90),
+        ("≥", 1.75, 1.625, 2.375, 10, 63),
+        ("≤", 2.25, 1.625, 2.375, 10, 63),
+        # Barely straddling: one more at least.
+        (">", 2.5, 2.0, 9.0, 40, 41),
+    ],
+)
+def test_an_undecided_claim_says_how_many_prompts_would_do(
+    relation: Relation, value: float, low: float, high: float, n: int, needed: int
+) -> None:
+    measurement = Measurement(
+        "s", value, Threshold(relation, 2.0), resampled=True, interval=interval(low, high), n_prompts=n
+    )
+    judgement = judge(measurement)
+    assert judgement.verdict is Verdict.UNDECIDED
+    assert judgement.reason is not None
+    said = [int(word) for word in judgement.reason.replace(",", "").split() if word.isdigit()]
+    assert said == [needed, n]
+
+
+def test_prompts_do_not_narrow_an_interval_over_categories() -> None:
+    measurement = Measurement(
+        "s", 2.5, ABOVE_2, resampled=True, interval=interval(1.0, 3.0, "categories"), n_prompts=32
+    )
+    reason = judge(measurement).reason
+    assert reason is not None
+    assert "more categories would" in reason
+    assert not any(word.isdigit() for word in reason.split())
+
+
+def test_a_value_at_the_threshold_is_decided_by_no_number_of_prompts() -> None:
+    measurement = Measurement("s", 2.0, ABOVE_2, resampled=True, interval=interval(1.0, 3.0), n_prompts=32)
+    assert judge(measurement).reason == "the measured value is the threshold: no number of prompts would decide"
+
+
+def test_by_construction_is_said_and_comes_with_the_rest() -> None:
+    assert judged(3.0, by_construction=True).flags == (Flag.BY_CONSTRUCTION,)
+    assert set(judged(3.0, null_with_p(1), by_construction=True).flags) == {Flag.BY_CONSTRUCTION, Flag.DISTINCTIVE}
+
+
+@pytest.mark.parametrize("verdict", [*Verdict, None])
+def test_found_is_supported_distinctive_not_by_construction_and_not_conditional(verdict: Verdict | None) -> None:
+    for size in range(len(Flag) + 1):
+        for flags in itertools.combinations(Flag, size):
+            expected = (
+                verdict == "supported"
+                and "distinctive" in flags
+                and "by construction" not in flags
+                and "conditional" not in flags
+            )
+            assert is_found(verdict, flags) is expected
+
+
+def test_verdicts_and_flags_are_called_as_in_the_catalogue() -> None:
+    assert [*Verdict] == ["supported", "not supported", "undecided", "not assessable"]
+    assert {*Flag} == {
+        "by construction",
+        "distinctive",
+        "not distinctive",
+        "null too small",
+        "null missing",
+        "conditional",
+        "no interval",
+    }

@@ -1,0 +1,155 @@
+"""Word lists: the built-in ones, the form of a file, and which words count for a checkpoint."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from headclaims.errors import BadInput, NotAssessable
+from headclaims.words import WordList, load_words
+
+WRITE_UP = {
+    "colours": "blue red green yellow purple",
+    "animals": "dog cat mouse horse sheep",
+    "fruits": "apple banana grape peach lemon",
+    "emotions": "happy sad angry scared proud",
+    "weather": "rain snow wind storm sun",
+    "days": "Monday Tuesday Wednesday Thursday Friday",
+    "years": "1989 1999 1972 1963 1978",
+    "numbers": "24 69 42 22 32 50",
+}
+MONTHS = "January February March April May June July August September October November December"
+
+
+def tokenizer_of(*known: str) -> Callable[[str], int | None]:
+    """A tokenizer that knows these words with a leading space; the first has id 0."""
+    ids = {" " + word: i for i, word in enumerate(known)}
+    return ids.get
+
+
+def test_the_write_up_list_is_the_one_of_the_catalogue() -> None:
+    words = load_words("write-up")
+    assert {category: " ".join(members) for category, members in words.categories.items()} == WRITE_UP
+    assert words.ordered == ("days",)
+    assert words.name == "write-up"
+
+
+def test_the_held_out_list_has_fourteen_categories_that_can_count() -> None:
+    words = load_words("held-out")
+    assert len(words.categories) >= 14
+    assert all(len(members) >= 3 for members in words.categories.values())
+    assert words.ordered == ("months",)
+    assert " ".join(words.categories["months"]) == MONTHS
+
+
+def test_the_lists_share_no_word_whatever_its_case() -> None:
+    both = [word.casefold() for name in ("write-up", "held-out") for word in load_words(name).words]
+    assert sorted(set(both)) == sorted(both)
+
+
+def test_words_and_their_categories_run_in_the_same_order() -> None:
+    words = WordList("mine", {"few": ("a", "b"), "more": ("c", "d", "e"), "one": ("f",)})
+    assert words.words == ("a", "b", "c", "d", "e", "f")
+    assert words.category_of_word == (0, 0, 1, 1, 1, 2)
+
+
+def test_a_file_is_read_in_its_order(tmp_path: Path) -> None:
+    path = tmp_path / "words.toml"
+    path.write_text('ordered = ["sizes"]\n[categories]\nsizes = ["small", "middling", "big"]\n"α β" = ["γ", "a b"]\n')
+    words = load_words(str(path))
+    assert list(words.categories.items()) == [("sizes", ("small", "middling", "big")), ("α β", ("γ", "a b"))]
+    assert words.ordered == ("sizes",)
+    assert words.name == str(path)
+
+
+def test_ordered_may_be_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "words.toml"
+    path.write_text('[categories]\na = ["b"]\n')
+    assert load_words(str(path)).ordered == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[categories\n", "not a TOML file"),
+        ('[categories]\na = ["b"]\na = ["c"]\n', "not a TOML file"),
+        ("", "no table [categories]"),
+        ("[categories]\n", "no table [categories]"),
+        ("categories = 3\n", "no table [categories]"),
+        ('categories = [["red"]]\n', "no table [categories]"),
+        ('[categories]\na = "red"\n', "category 'a' is no list of words"),
+        ("[categories]\na = []\n", "category 'a' is no list of words"),
+        ('[categories]\na = ["red", 3]\n', "category 'a' is no list of words"),
+        ('[categories.a]\nb = ["red"]\n', "category 'a' is no list of words"),
+        ('[categories]\na = ["red", ""]\n', "'' in 'a' is empty"),
+        ('[categories]\na = [" red"]\n', "' red' in 'a'"),
+        ('[categories]\na = ["red "]\n', "'red ' in 'a'"),
+        ('[categories]\na = ["red", "blue", "red"]\n', "'red' is in 'a' and in 'a'"),
+        ('[categories]\na = ["red"]\nb = ["red"]\n', "'red' is in 'a' and in 'b'"),
+        ('order = ["a"]\n[categories]\na = ["b"]\n', "unknown key 'order'"),
+        ('ordered = "a"\n[categories]\na = ["b"]\n', "ordered is no list"),
+        ('ordered = [1]\n[categories]\na = ["b"]\n', "ordered is no list"),
+        ('ordered = ["c"]\n[categories]\na = ["b"]\n', "ordered names 'c'"),
+    ],
+)
+def test_a_file_of_another_form_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "words.toml"
+    path.write_text(text)
+    with pytest.raises(BadInput) as refused:
+        load_words(str(path))
+    line = str(refused.value)
+    assert said in line
+    assert line.startswith(f"--words {path}: ")
+    assert len(line.splitlines()) == 1
+
+
+def test_a_file_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "words.toml"
+    path.write_bytes(b'[categories]\na = ["\xff\xfe"]\n')
+    with pytest.raises(BadInput, match=r"^--words .*: cannot be read as text") as refused:
+        load_words(str(path))
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("spec", ["there/is/no/such.toml", "write_up", "", "~no-such-user-here/words.toml", "w" * 300])
+def test_a_path_that_is_no_file_is_refused_in_one_line(spec: str) -> None:
+    with pytest.raises(BadInput, match=r"^--words ") as refused:
+        load_words(spec)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no such file"):
+        load_words(str(tmp_path))
+
+
+def test_a_category_counts_with_three_words_that_are_one_token() -> None:
+    words = WordList(
+        "mine",
+        {"all": ("a", "b", "c", "d"), "three": ("e", "f", "g", "h"), "two": ("i", "j", "k"), "none": ("l",)},
+        ordered=("two", "three"),
+    )
+    # Id 0 is a token like any other; a word known without its leading space alone is none.
+    ids = {" a": 0, " b": 1, " c": 2, " d": 3, " e": 4, " g": 5, " h": 6, " i": 7, " j": 8, "f": 9, "k": 10, "l": 11}
+    counted = words.that_count(ids.get, "this one")
+    assert counted.categories == {"all": ("a", "b", "c", "d"), "three": ("e", "g", "h")}
+    assert list(counted.categories) == ["all", "three"]
+    assert counted.ordered == ("three",)
+    assert counted.name == "mine"
+
+
+def test_two_categories_are_enough_and_one_is_not() -> None:
+    words = WordList("mine", {"a": ("b", "c", "d"), "e": ("f", "g", "h"), "i": ("j", "k", "l")})
+    two = words.that_count(tokenizer_of("b", "c", "d", "f", "g", "h"), "this one")
+    assert list(two.categories) == ["a", "e"]
+    with pytest.raises(NotAssessable) as refused:
+        words.that_count(tokenizer_of("b", "c", "d", "f", "g", "j", "k"), "this one")
+    line = str(refused.value)
+    assert "'mine': 1 of 3 categories" in line
+    assert "this one" in line
+    assert len(line.splitlines()) == 1
+
+
+def test_a_tokenizer_that_knows_no_word_leaves_none() -> None:
+    with pytest.raises(NotAssessable, match="0 of 8 categories"):
+        load_words("write-up").that_count(tokenizer_of(), "this one")
