@@ -5,6 +5,8 @@ STAMP := .venv/installed
 ARGS ?=
 # The library, without its tests: what jaxtyping and beartype check while the tests run.
 TYPED = $(shell cd src && ls -d headclaims/[a-z]*.py headclaims/checkpoint headclaims/report | sed 's/\.py$$//; s|/|.|g' | paste -sd, -)
+# One process a processor, one thread each: most tests are small, and threads that wait for one another cost more than they give.
+TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest src/ -n auto --dist loadfile
 
 .PHONY: install claims test check clean
 
@@ -21,13 +23,13 @@ claims: $(STAMP)
 	$(BIN)/pytest claims/ $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest src/ --jaxtyping-packages=$(TYPED),beartype.beartype $(ARGS)
+	$(TESTS) --jaxtyping-packages=$(TYPED),beartype.beartype $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest src/ -m "not slow" --jaxtyping-packages=$(TYPED),beartype.beartype $(ARGS)
+	$(TESTS) -m "not slow" --jaxtyping-packages=$(TYPED),beartype.beartype $(ARGS)
 
 clean:
 	rm -rf .venv build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

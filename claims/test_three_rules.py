@@ -1,8 +1,11 @@
 """Behaviour: the head attends to kin, and not to the word itself."""
 
+import numpy as np
 import pytest
 
-from headclaims.three_rules import kin_preference, self_suppression
+from headclaims.nulls import Null
+from headclaims.succession import succession_ratios
+from headclaims.three_rules import bos_fallback, kin_preference, self_suppression
 
 
 @pytest.mark.claim("attends-within-category")
@@ -23,3 +26,24 @@ def test_suppresses_self(claim, surveyed, target, other_heads_null):
         self_suppression(surveyed, target),
         nulls=[other_heads_null(lambda head: self_suppression(surveyed, head).value)],
     )
+
+
+@pytest.mark.claim("falls-back-to-bos")
+def test_falls_back_to_bos(claim, pairs, target):
+    """Without kin the last word attends to BOS, and clearly more than where it has kin."""
+    alone, difference = bos_fallback(pairs, target)
+    others = [bos_fallback(pairs, head)[1].value for head in pairs.heads if head != target]
+    claim.resampled(
+        "paired_difference",
+        difference,
+        conditions={"bos_without_kin": alone},
+        nulls=[Null("other heads", np.array(others))],
+    )
+
+
+@pytest.mark.claim("kinship-not-succession")
+def test_kinship_not_succession(claim, successions, target):
+    """Neither the next nor the previous word of an ordered category draws more than twice what other kin do."""
+    surveyed, prompts = successions
+    successor, predecessor = succession_ratios(surveyed, target, prompts.place)
+    claim.resampled("successor_ratio", successor, conditions={"predecessor_ratio": predecessor})

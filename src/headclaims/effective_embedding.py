@@ -6,10 +6,11 @@ MLPs live, then the target layer's input norm without gain.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclaims.cache import Cache
@@ -19,6 +20,9 @@ from headclaims.words import WordList
 
 VERSION = 1
 AUTHOR_LENGTH = 1024
+
+
+AblatedTerms = tuple[Float[Tensor, " d_model"], Float[Tensor, "before d_model"]]
 
 
 class Variant(StrEnum):
@@ -57,10 +61,22 @@ def effective_embedding(
     return cache.tensors("effective-embedding", VERSION, inputs, compute)["E"]
 
 
-def ablated_terms(
-    checkpoint: Checkpoint, layer: int, words: WordList | None, variant: Variant
-) -> tuple[Float[Tensor, " d_model"], Float[Tensor, "before d_model"]]:
-    """What stands in for the position embedding, and for each attention output before `layer`."""
+def embedding_at_layers(
+    checkpoint: Checkpoint,
+    tokens: Int[Tensor, " token"],
+    layers: Sequence[int],
+    terms: AblatedTerms,
+) -> dict[int, Float[Tensor, "token d_model"]]:
+    """E of some tokens for several target layers at once; `terms` are those of the deepest (`ablated_terms`)."""
+    rows = checkpoint.embed_alone_at(tokens, layers, *terms)
+    return dict(zip(layers, rows, strict=True))
+
+
+def ablated_terms(checkpoint: Checkpoint, layer: int, words: WordList | None, variant: Variant) -> AblatedTerms:
+    """What stands in for the position embedding, and for each attention output before `layer`.
+
+    The terms of a layer before are the first of a later layer's. `words` as for `effective_embedding`.
+    """
     d_model = checkpoint.sizes.d_model
     position, attention = torch.zeros(d_model), torch.zeros(layer, d_model)
     if variant is Variant.ZERO:

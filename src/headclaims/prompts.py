@@ -89,7 +89,7 @@ def category_prompts(
     first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     category = generator.integers(len(sizes), size=(n_prompts, length - 1))
     word = first[category] + generator.integers(sizes[category])
-    ids = np.array([_id(single_token, text) for text in words.words])
+    ids = np.array([token_id(single_token, text) for text in words.words])
     bos_column = np.full((n_prompts, 1), bos)
     return CategoryPrompts(
         words,
@@ -99,7 +99,8 @@ def category_prompts(
     )
 
 
-def _id(single_token: Callable[[str], int | None], word: str) -> int:
+def token_id(single_token: Callable[[str], int | None], word: str) -> int:
+    """The token of a word with a leading space; raises ValueError where it is several."""
     token = single_token(" " + word)
     if token is None:
         raise ValueError(f"{word!r} is several tokens; wanted only words that count for the checkpoint")

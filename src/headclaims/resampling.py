@@ -25,6 +25,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 9999
 FEWEST_PROMPTS = 10
 CATEGORIES_FOR_BOOTSTRAP = 20
+DRAWS_AT_ONCE = 4_000_000
 
 Statistic = Callable[[Float[np.ndarray, "resample statistic"]], Float[np.ndarray, " resample"]]
 
@@ -84,7 +85,7 @@ class Interval:
 
     low: float
     high: float
-    unit: Literal["prompts", "categories"]
+    unit: Literal["prompts", "categories", "tokens"]
     draws: Float[np.ndarray, " resample"]
 
     @property
@@ -112,6 +113,24 @@ class Resampled:
     def interval(self, seed: int) -> Interval | None:
         """`two_way_interval` of the statistic."""
         return two_way_interval(self.rows, self.statistic, seed)
+
+
+@dataclass(frozen=True)
+class OverTokens:
+    """A statistic of n query tokens, keys fixed: `of_weights` gives it for how often each was drawn."""
+
+    n: int
+    of_weights: Callable[[Float[np.ndarray, "resample token"]], Float[np.ndarray, " resample"]]
+
+    @property
+    def value(self) -> float:
+        """The statistic on all tokens."""
+        return float(self.of_weights(np.ones((1, self.n)))[0])
+
+    def interval(self, seed: int) -> Interval:
+        """The BCa bootstrap interval over query tokens."""
+        low, high, draws = _bca(self.n, self.of_weights, np.random.default_rng([seed, 2]))
+        return Interval(low, high, "tokens", draws)
 
 
 def two_way_interval(rows: GroupedRows, statistic: Statistic, seed: int) -> Interval | None:
@@ -183,6 +202,7 @@ def _bca(
             n_resamples=RESAMPLES,
             confidence_level=CONFIDENCE,
             method="BCa",
+            batch=max(1, DRAWS_AT_ONCE // n),
             vectorized=True,
             rng=generator,
         )

@@ -5,12 +5,41 @@ Each statistic can be taken of any head of a survey: of the target, and of other
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
+import torch
+from jaxtyping import Float
 
 from headclaims.category_score import Survey
-from headclaims.checkpoint.evidence import Head
+from headclaims.checkpoint.evidence import Checkpoint, Head
 from headclaims.errors import NotAssessable
-from headclaims.resampling import Resampled
+from headclaims.matched_prompts import MatchedPairs
+from headclaims.resampling import GroupedRows, Resampled
+
+
+@dataclass(frozen=True)
+class PairSurvey:
+    """Attention to BOS from the last position of matched pairs: without kin first, then with."""
+
+    pairs: MatchedPairs
+    heads: tuple[Head, ...]
+    bos: Float[np.ndarray, "head 2 pair"]
+
+
+def survey_pairs(checkpoint: Checkpoint, pairs: MatchedPairs, heads: Sequence[Head], at_once: int = 16) -> PairSurvey:
+    """Run the model on both prompts of each pair and keep what the last position gives to BOS."""
+    layers = sorted({head.layer for head in heads})
+    names = [f"blocks.{layer}.attn.hook_pattern" for layer in layers]
+    sides = []
+    for prompts in (pairs.without, pairs.with_kin):
+        last = []
+        for some in torch.from_numpy(prompts.tokens).split(at_once):
+            run = checkpoint.run(some, record=names, stop_at_layer=layers[-1] + 1)
+            last.append(torch.stack([run[f"blocks.{h.layer}.attn.hook_pattern"][:, h.index, -1, 0] for h in heads]))
+        sides.append(torch.cat(last, dim=1).double().cpu().numpy())
+    return PairSurvey(pairs, tuple(heads), np.stack(sides, axis=1))
 
 
 def kin_preference(survey: Survey, head: Head) -> Resampled:
@@ -40,3 +69,17 @@ def self_suppression(survey: Survey, head: Head) -> Resampled:
     values = np.stack([per_kin - survey.own[position], per_kin - per_copy])
     rows = survey.grouped(values, np.stack([survey.has_kin, with_copies]))
     return Resampled(rows, lambda means: means.min(axis=-1))
+
+
+def bos_fallback(pairs: PairSurvey, head: Head) -> tuple[Resampled, Resampled]:
+    """Attention of the last word to BOS where it has no kin, and how much more that is than where it has.
+
+    The first is a mean over pairs, the second the mean paired difference; a row belongs to its last word's category.
+    """
+    without, with_kin = pairs.bos[pairs.heads.index(head)]
+    values = np.stack([without, with_kin])[..., None]
+    categories = np.stack([pairs.pairs.without.category_at[:, -1], pairs.pairs.with_kin.category_at[:, -1]])
+    member = np.eye(len(pairs.pairs.without.words.categories) + 1)[categories]
+    rows = GroupedRows(values * member, member)
+    alone = GroupedRows(rows.sums[:1], rows.counts[:1])
+    return Resampled(alone, lambda means: means[:, 0]), Resampled(rows, lambda means: means[:, 0] - means[:, 1])

@@ -13,8 +13,8 @@ from headclaims.nulls import SMALLEST_POPULATION, Favourable, Null
 from headclaims.resampling import Interval
 
 SIGNIFICANT = 0.05
-RELATIONS = {">": operator.gt, "≥": operator.ge, "<": operator.lt, "≤": operator.le}
-Relation = Literal[">", "≥", "<", "≤"]
+RELATIONS = {">": operator.gt, "≥": operator.ge, "<": operator.lt, "≤": operator.le, "|·| ≤": operator.le}
+Relation = Literal[">", "≥", "<", "≤", "|·| ≤"]
 
 
 class Verdict(StrEnum):
@@ -51,14 +51,27 @@ class Flag(StrEnum):
 
 @dataclass(frozen=True)
 class Threshold:
-    """What a statistic must be: on the right side of `value`, by `relation`."""
+    """What a statistic must be: on the right side of `value`, by `relation`; `|·| ≤` wants its magnitude small."""
 
     relation: Relation
     value: float
 
+    @property
+    def two_sided(self) -> bool:
+        """Whether a statistic can be wrong on either side."""
+        return self.relation == "|·| ≤"
+
     def holds(self, measured: float) -> bool:
         """Whether a value is on the right side."""
-        return bool(RELATIONS[self.relation](measured, self.value))
+        return bool(RELATIONS[self.relation](abs(measured) if self.two_sided else measured, self.value))
+
+    def verdict(self, low: float, high: float) -> Verdict:
+        """Of an interval, or of a point that is both its ends."""
+        if self.holds(low) and self.holds(high):
+            return Verdict.SUPPORTED
+        if self.holds(low) or self.holds(high) or (self.two_sided and low < 0 < high):
+            return Verdict.UNDECIDED
+        return Verdict.NOT_SUPPORTED
 
     @property
     def favourable(self) -> Favourable:
@@ -79,11 +92,38 @@ class VariantResult:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """A further statistic of a claim that has to be on the right side of its threshold as well."""
+
+    statistic: str
+    value: float
+    threshold: Threshold
+    interval: Interval | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the interval where there is one, else of the value."""
+        ends = (self.value, self.value) if self.interval is None else (self.interval.low, self.interval.high)
+        if not all(math.isfinite(number) for number in (self.value, *ends)):
+            raise ValueError(f"{self.statistic} {self.value}, interval {list(ends)}; wanted finite numbers")
+        return self.threshold.verdict(*ends)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What is compared with the nulls where that is not the claim's own statistic, and which values are favourable."""
+
+    statistic: str
+    value: float
+    favourable: Favourable
+
+
+@dataclass(frozen=True)
 class Measurement:
     """A claim's statistic as measured, with all that its verdict depends on.
 
     `resampled` says whether the statistic is one with an interval; `interval` is None where it isn't, or where there
-    were fewer than ten prompts.
+    were fewer than ten prompts. All `conditions` have to hold, too.
     """
 
     statistic: str
@@ -95,6 +135,13 @@ class Measurement:
     by_construction: bool = False
     nulls: Sequence[Null] = field(default_factory=tuple)
     variants: Sequence[VariantResult] = field(default_factory=tuple)
+    conditions: Sequence[Condition] = field(default_factory=tuple)
+    compared: Compared | None = None
+
+    @property
+    def parts(self) -> list[Condition]:
+        """The statistic and all further conditions."""
+        return [Condition(self.statistic, self.value, self.threshold, self.interval), *self.conditions]
 
 
 @dataclass(frozen=True)
@@ -110,7 +157,10 @@ class Judgement:
 def judge(measurement: Measurement) -> Judgement:
     """The verdict and the flags of a measurement, by the rules of `Verdict` and `Flag`."""
     m = measurement
-    p_values = tuple(None if null.values is None else null.p_value(m.value, m.threshold.favourable) for null in m.nulls)
+    compared = m.compared or Compared(m.statistic, m.value, m.threshold.favourable)
+    p_values = tuple(
+        None if null.values is None else null.p_value(compared.value, compared.favourable) for null in m.nulls
+    )
     flags = [Flag.BY_CONSTRUCTION] if m.by_construction else []
     flags += _null_flags(m.nulls, p_values)
     verdict = _verdict(m)
@@ -119,7 +169,12 @@ def judge(measurement: Measurement) -> Judgement:
         flags.append(Flag.CONDITIONAL)
     if m.resampled and m.interval is None:
         flags.append(Flag.NO_INTERVAL)
-    notes = [_more_evidence(m)] if verdict is Verdict.UNDECIDED else []
+    notes = []
+    if verdict is Verdict.UNDECIDED:
+        notes = [_more_evidence(part, m.n_prompts) for part in m.parts if part.verdict is verdict]
+    elif verdict is Verdict.NOT_SUPPORTED and m.conditions:
+        failing = (part for part in m.parts if part.verdict is verdict)
+        notes = [f"{part.statistic} {part.value:.4g} is not {part.threshold}" for part in failing]
     if Flag.CONDITIONAL in flags:
         notes.append(f"variants that disagree: {', '.join(disagreeing)}")
     notes += [f"null {null.population!r} missing: {null.missing}" for null in m.nulls if null.values is None]
@@ -132,13 +187,9 @@ def judge(measurement: Measurement) -> Judgement:
 
 
 def _verdict(m: Measurement) -> Verdict:
-    ends = [m.value] if m.interval is None else [m.interval.low, m.interval.high]
-    if not all(math.isfinite(number) for number in (m.value, *ends)):
-        raise ValueError(f"{m.statistic} {m.value}, interval {ends}; wanted finite numbers")
-    holding = {m.threshold.holds(end) for end in ends}
-    if len(holding) == 2:
-        return Verdict.UNDECIDED
-    return Verdict.SUPPORTED if holding == {True} else Verdict.NOT_SUPPORTED
+    """All parts have to hold: one that doesn't is enough against a claim."""
+    found = {part.verdict for part in m.parts}
+    return next(v for v in (Verdict.NOT_SUPPORTED, Verdict.UNDECIDED, Verdict.SUPPORTED) if v in found)
 
 
 def _null_flags(nulls: Sequence[Null], p_values: Sequence[float | None]) -> list[Flag]:
@@ -157,20 +208,26 @@ def _null_flags(nulls: Sequence[Null], p_values: Sequence[float | None]) -> list
     return flags
 
 
-def _more_evidence(m: Measurement) -> str:
+def _more_evidence(part: Condition, n_prompts: int | None) -> str:
     """How many prompts would do: an interval shrinks with the root of their number."""
-    if m.interval is None or m.n_prompts is None:
+    interval = part.interval
+    if interval is None or (n_prompts is None and interval.unit != "tokens"):
         raise ValueError("an undecided measurement without interval; wanted one that straddles the threshold")
-    if m.interval.unit == "categories":
-        return "the interval over categories straddles the threshold: more categories would narrow it, more prompts not"
-    towards = m.interval.low if m.threshold.holds(m.value) else m.interval.high
-    if m.threshold.favourable == "low":
-        towards = m.interval.high if m.threshold.holds(m.value) else m.interval.low
-    distance = abs(m.value - m.threshold.value)
-    if distance == 0:
-        return "the measured value is the threshold: no number of prompts would decide"
-    needed = math.ceil(m.n_prompts * ((m.value - towards) / distance) ** 2)
-    return f"about {max(needed, m.n_prompts + 1)} prompts would decide, there were {m.n_prompts}"
+    if interval.unit != "prompts" or n_prompts is None:
+        more = "more categories" if interval.unit == "categories" else "more words"
+        return (
+            f"the interval of {part.statistic} over {interval.unit} straddles the threshold: {more} would narrow it, "
+            "more prompts not"
+        )
+    edges = (-part.threshold.value, part.threshold.value) if part.threshold.two_sided else (part.threshold.value,)
+    crossed = [edge for edge in edges if interval.low <= edge <= interval.high]
+    if any(edge == part.value for edge in crossed):
+        return f"the measured {part.statistic} is the threshold: no number of prompts would decide"
+    ratios = (
+        (part.value - (interval.low if edge < part.value else interval.high)) / (part.value - edge) for edge in crossed
+    )
+    needed = math.ceil(n_prompts * max(ratios) ** 2)
+    return f"about {max(needed, n_prompts + 1)} prompts would decide, there were {n_prompts}"
 
 
 def is_found(verdict: Verdict | None, flags: Sequence[Flag]) -> bool:

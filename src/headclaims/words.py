@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from headclaims.errors import BadInput, NotAssessable
 
 BUILT_IN = ("write-up", "held-out")
 WORDS_FOR_A_CATEGORY = 3
+GROUPS = 3
+COMMON_WORDS = 3000
+FEWEST_COMMON_WORDS = 300
+WORDS_TO_TRY = 30_000
 
 
 @dataclass(frozen=True)
@@ -42,16 +47,10 @@ class WordList:
 
         Raises NotAssessable where fewer than two categories survive: then no word is of another category.
         """
-        counted = {
-            category: tuple(word for word in members if single_token(" " + word) is not None)
-            for category, members in self.categories.items()
-        }
-        kept = {c: members for c, members in counted.items() if len(members) >= WORDS_FOR_A_CATEGORY}
+        kept = counted_categories(self.categories, single_token)
         if len(kept) < 2:
             raise NotAssessable(
-                f"word list {self.name!r}: {len(kept)} of {len(self.categories)} categories have "
-                f"{WORDS_FOR_A_CATEGORY} words that are one token under the tokenizer of {checkpoint}; "
-                "wanted at least 2"
+                _too_few(f"word list {self.name!r}", "categories", self.categories, kept, checkpoint, 2)
             )
         return WordList(self.name, kept, tuple(c for c in self.ordered if c in kept))
 
@@ -64,15 +63,82 @@ def load_words(spec: str) -> WordList:
 
     Raises BadInput, with one line, for a file that is not there or not of this form.
     """
-    if spec in BUILT_IN:
-        text = (files("headclaims") / "data" / f"words-{spec}.toml").read_text(encoding="utf-8")
-    else:
-        text = _read(spec)
+    text = _built_in(f"words-{spec}") if spec in BUILT_IN else _read(spec)
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"--words {spec}: not a TOML file: {error}") from error
     return _parse(spec, content)
+
+
+def group_tokens(single_token: Callable[[str], int | None], checkpoint: str) -> WordList:
+    """The write-up's group tokens that count for a checkpoint; of those that differ by case alone the first.
+
+    Raises NotAssessable where fewer than three groups of three are left.
+    """
+    groups = _parse("groups", tomllib.loads(_built_in("groups-write-up")))
+    distinct = {
+        group: tuple({word.casefold(): word for word in reversed(members)}[form] for form in _forms(members))
+        for group, members in groups.categories.items()
+    }
+    kept = counted_categories(distinct, single_token)
+    if len(kept) < GROUPS:
+        raise NotAssessable(_too_few("group tokens", "groups", distinct, kept, checkpoint, GROUPS))
+    return WordList("group tokens", kept)
+
+
+def counted_categories(
+    categories: Mapping[str, tuple[str, ...]], single_token: Callable[[str], int | None]
+) -> dict[str, tuple[str, ...]]:
+    """The categories of which three or more words are one token with a leading space, with those words alone."""
+    counted = {
+        category: tuple(word for word in members if single_token(" " + word) is not None)
+        for category, members in categories.items()
+    }
+    return {category: members for category, members in counted.items() if len(members) >= WORDS_FOR_A_CATEGORY}
+
+
+def _too_few(
+    what: str,
+    unit: str,
+    all_of_them: Mapping[str, object],
+    kept: Mapping[str, object],
+    checkpoint: str,
+    wanted: int,
+) -> str:
+    return (
+        f"{what}: {len(kept)} of {len(all_of_them)} {unit} have {WORDS_FOR_A_CATEGORY} words that are one token under "
+        f"the tokenizer of {checkpoint}; wanted at least {wanted}"
+    )
+
+
+def _forms(members: tuple[str, ...]) -> list[str]:
+    return list(dict.fromkeys(word.casefold() for word in members))
+
+
+def common_words(single_token: Callable[[str], int | None], checkpoint: str) -> tuple[str, ...]:
+    """The 3,000 most frequent English words (wordfreq) that are one token with a leading space, most frequent first.
+
+    Words are of letters alone, in lower case as wordfreq has them. Raises NotAssessable where there are under 300.
+    """
+    import wordfreq
+
+    counted = (
+        word
+        for word in wordfreq.top_n_list("en", WORDS_TO_TRY)
+        if word.isalpha() and single_token(" " + word) is not None
+    )
+    words = tuple(islice(counted, COMMON_WORDS))
+    if len(words) < FEWEST_COMMON_WORDS:
+        raise NotAssessable(
+            f"common words: {len(words)} are one token under the tokenizer of {checkpoint}; "
+            f"wanted at least {FEWEST_COMMON_WORDS}"
+        )
+    return words
+
+
+def _built_in(name: str) -> str:
+    return (files("headclaims") / "data" / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def _read(spec: str) -> str:

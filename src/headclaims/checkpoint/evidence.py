@@ -143,6 +143,11 @@ class Checkpoint(ABC):
         raise self._lacking(Capability.TOKENS)
 
     @property
+    def vocabulary(self) -> list[str]:
+        """Every token as text, by id."""
+        raise self._lacking(Capability.TOKENS)
+
+    @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
         """The token embedding, each row centred where the norms centre."""
         raise self._lacking(Capability.EMBEDDING)
@@ -163,13 +168,15 @@ class Checkpoint(ABC):
         edits: Mapping[str, Edit] | None = None,
         record: Sequence[str] = (),
         stop_at_layer: int | None = None,
+        restart: tuple[int, Float[Tensor, "prompt position d_model"]] | None = None,
     ) -> dict[str, Tensor]:
         """Run the model with interventions.
 
         `edits` maps names of activations (TransformerLens's: `hook_embed`, `hook_pos_embed`, `blocks.0.hook_attn_out`,
         `blocks.0.hook_mlp_out`, `blocks.1.attn.hook_attn_scores`, …) to functions from the activation to what
-        takes its place; `record` names those to return, after the edits. Layers from `stop_at_layer` on aren't run.
-        Raises ValueError for a name this model hasn't.
+        takes its place; `record` names those to return, after the edits. Layers from `stop_at_layer` on aren't run;
+        with `restart` (a layer, and the residual stream before it) nor are those before that layer. Raises ValueError
+        for a name this model hasn't.
         """
         raise self._lacking(Capability.INTERVENTIONS)
 
@@ -204,6 +211,16 @@ class Checkpoint(ABC):
         """
         raise self._lacking(Capability.EMBEDDING)
 
+    def embed_alone_at(
+        self,
+        tokens: Int[Tensor, " token"],
+        layers: Sequence[int],
+        position: Float[Tensor, " d_model"],
+        attention: Float[Tensor, "before d_model"],
+    ) -> Float[Tensor, "layer token d_model"]:
+        """`embed_alone` for several target layers at the cost of the deepest; `attention` covers all before that."""
+        raise self._lacking(Capability.EMBEDDING)
+
     def embedding_inputs(self, layer: int) -> dict[str, Tensor | str]:
         """Every tensor, and setting, that `embed_alone` computes from: the key under which its result may be kept."""
         raise self._lacking(Capability.EMBEDDING)
@@ -211,6 +228,19 @@ class Checkpoint(ABC):
     @property
     def learned_positions(self) -> bool:
         """Whether positions are an embedding that is added, rather than a rotation of queries and keys."""
+        raise self._lacking(Capability.INTERVENTIONS)
+
+    @property
+    def without_rotation(self) -> dict[str, Edit]:
+        """Edits for `run` that take the rotation out of every layer's queries and keys.
+
+        Raises NotAssessable where positions are neither an embedding nor a rotation that can be reached.
+        """
+        raise self._lacking(Capability.INTERVENTIONS)
+
+    @property
+    def run_inputs(self) -> dict[str, Tensor | str]:
+        """Every parameter by name, and the config: all that a result of running the model depends on."""
         raise self._lacking(Capability.INTERVENTIONS)
 
     def _lacking(self, capability: Capability) -> NotAssessable:

@@ -33,6 +33,7 @@ class FullCheckpoint(Checkpoint):
         cfg, config = bridge.cfg, bridge.original_model.config
         self.sizes = Sizes(cfg.n_layers, cfg.n_heads, cfg.d_model, cfg.d_head, cfg.d_vocab, cfg.n_ctx)
         self.lacks: dict[Capability, str] = {}
+        self._scale_of: dict[int, float] = {}
         modules = (name for name, _ in bridge.original_model.named_modules())
         if any(name.split(".")[-1] in QUERY_NORMS for name in modules):
             self.lacks[Capability.QK] = "queries and keys are normalised per head: the bilinear form is not the score"
@@ -78,6 +79,12 @@ class FullCheckpoint(Checkpoint):
         """The model's own tokenizer."""
         return self._tokenizer
 
+    @cached_property
+    def vocabulary(self) -> list[str]:
+        """As the tokenizer decodes each token alone; empty for rows of the embedding that it has no token for."""
+        ids = range(self.sizes.d_vocab or 0)
+        return list(self._tokenizer.batch_decode([[i] for i in ids], clean_up_tokenization_spaces=False))
+
     @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
         """The token embedding, each row centred under LayerNorm."""
@@ -94,7 +101,7 @@ class FullCheckpoint(Checkpoint):
         if tokens is None:
             raise ValueError("no tokens; wanted prompts to run the model on")
         names = [f"blocks.{layer}.attn.hook_pattern" for layer in self.attention_layers()]
-        recorded = self.run(tokens, record=names)
+        recorded = self.run(tokens, record=names, stop_at_layer=self.sizes.n_layers)
         return torch.stack([recorded[name] for name in names])
 
     def run(
@@ -103,6 +110,7 @@ class FullCheckpoint(Checkpoint):
         edits: Mapping[str, Edit] | None = None,
         record: Sequence[str] = (),
         stop_at_layer: int | None = None,
+        restart: tuple[int, Float[Tensor, "prompt position d_model"]] | None = None,
     ) -> dict[str, Tensor]:
         """One forward pass, edits before records; the residual stream where it stopped is under `stopped`."""
         recorded: dict[str, Tensor] = {}
@@ -128,9 +136,11 @@ class FullCheckpoint(Checkpoint):
         hooks = [(name, editor(name, edit)) for name, edit in (edits or {}).items()]
         hooks += [(name, recorder(name)) for name in record]
         with torch.no_grad(), quiet():
+            first, given = (None, tokens) if restart is None else restart
             output = self._bridge.run_with_hooks(
-                tokens.to(self._bridge.cfg.device),
+                given.to(self._bridge.cfg.device),
                 fwd_hooks=hooks,
+                start_at_layer=first,
                 stop_at_layer=stop_at_layer,
                 return_type="logits",
             )
@@ -143,7 +153,6 @@ class FullCheckpoint(Checkpoint):
         """All layers."""
         return self.attention_layers()
 
-    @lru_cache(maxsize=2)  # noqa: B019  # a checkpoint lives as long as its run
     def qk_weights(self, layer: int) -> QKWeights:
         """The layer's folded and centred weights, checked to give the model's own attention.
 
@@ -163,14 +172,19 @@ class FullCheckpoint(Checkpoint):
 
         b_Q, b_K = bias(attention.b_Q, W_Q), bias(attention.b_K, W_K)
         W_K, b_K = W_K.repeat_interleave(per_key, 0), b_K.repeat_interleave(per_key, 0)
-        candidates = [QKWeights(W_Q, W_K, b_Q, b_K, scale) for scale in self._scales(layer)]
-        off = [self._pattern_error(layer, weights) for weights in candidates]
-        best = off.index(min(off))
+        if layer not in self._scale_of:
+            self._scale_of[layer] = self._scale(layer, QKWeights(W_Q, W_K, b_Q, b_K, 1.0))
+        return QKWeights(W_Q, W_K, b_Q, b_K, self._scale_of[layer])
+
+    def _scale(self, layer: int, weights: QKWeights) -> float:
+        """The scale under which folded weights give the model's own attention; NotAssessable where none does."""
+        off = self._pattern_errors(layer, weights, self._scales(layer))
+        best = min(off, key=off.__getitem__)
         if not off[best] <= (PATTERN_TOLERANCE if self._bridge.cfg.dtype == torch.float32 else COARSE_TOLERANCE):
             raise NotAssessable(
                 f"needs qk: layer {layer}'s attention is not that of its folded weights (off by {off[best]:.2g})"
             )
-        return candidates[best]
+        return best
 
     def _scales(self, layer: int) -> list[float]:
         """The scales in use among decoders: 1/√d_head, the attention module's own, 1/√d_head by layer, none."""
@@ -178,8 +192,8 @@ class FullCheckpoint(Checkpoint):
         own = getattr(self._bridge.blocks[layer].attn.original_component, "scaling", None)
         return [usual, *([own] if isinstance(own, float) else []), usual / (layer + 1), 1.0]
 
-    def _pattern_error(self, layer: int, weights: QKWeights) -> float:
-        """The largest difference between the model's attention on a few tokens and that of the folded weights."""
+    def _pattern_errors(self, layer: int, weights: QKWeights, scales: Sequence[float]) -> dict[float, float]:
+        """By scale, how far folded weights are at most from the model's own attention on a few tokens."""
         length = min(6, self.sizes.n_ctx or 6)
         tokens = torch.arange(1, length + 1)[None] % (self.sizes.d_vocab or 2)
         normed, pattern = f"blocks.{layer}.ln1.hook_normalized", f"blocks.{layer}.attn.hook_pattern"
@@ -193,8 +207,9 @@ class FullCheckpoint(Checkpoint):
             R = self.rotation(offset)
             turned = q if R is None else q @ R
             row = torch.arange(offset, length)
-            scores[:, row, row - offset] = (turned[:, row] * k[:, row - offset]).sum(-1) * weights.scale
-        return float((scores.softmax(-1) - found[pattern][0].float().cpu()).abs().max())
+            scores[:, row, row - offset] = (turned[:, row] * k[:, row - offset]).sum(-1)
+        own = found[pattern][0].float().cpu()
+        return {scale: float(((scores * scale).softmax(-1) - own).abs().max()) for scale in scales}
 
     @lru_cache(maxsize=256)  # noqa: B019
     def rotation(self, offset: int) -> Float[Tensor, "d_head d_head"] | None:
@@ -216,24 +231,81 @@ class FullCheckpoint(Checkpoint):
         position: Float[Tensor, " d_model"],
         attention: Float[Tensor, "before d_model"],
     ) -> Float[Tensor, "token d_model"]:
-        """Sequences of one token, attention outputs and the position embedding replaced, up to the layer's norm."""
+        """`embed_alone_at` of one layer."""
+        return self.embed_alone_at(tokens, [layer], position, attention)[0]
+
+    def embed_alone_at(
+        self,
+        tokens: Int[Tensor, " token"],
+        layers: Sequence[int],
+        position: Float[Tensor, " d_model"],
+        attention: Float[Tensor, "before d_model"],
+    ) -> Float[Tensor, "layer token d_model"]:
+        """Sequences of one token, attention outputs and the position embedding replaced, up to each layer's norm."""
         self.require(Capability.EMBEDDING)
+        run = self._embed_by_mlps if self._mlps_alone else self._embed_by_run
+        x = run(tokens, layers, position, attention)
+        if self._centres:
+            x = x - x.mean(dim=-1, keepdim=True)
+        return x / (x.square().mean(dim=-1, keepdim=True) + self._bridge.cfg.eps).sqrt()
+
+    def _embed_by_run(self, tokens: Tensor, layers: Sequence[int], position: Tensor, attention: Tensor) -> Tensor:
+        """Residual streams before layers, by a run of the whole model on sequences of one token."""
 
         def instead(term: Tensor) -> Edit:
             return lambda activation: term.to(activation).expand_as(activation)
 
-        edits = {f"blocks.{before}.hook_attn_out": instead(attention[before]) for before in range(layer)}
+        deepest = max(layers)
+        edits = {f"blocks.{before}.hook_attn_out": instead(attention[before]) for before in range(deepest)}
         if self.learned_positions:
             edits["hook_pos_embed"] = instead(position)
-        if layer == 0:
-            names = ["blocks.0.hook_resid_pre"]
-            x = self.run(tokens[:, None], edits, names, stop_at_layer=1)[names[0]]
-        else:
-            x = self.run(tokens[:, None], edits, stop_at_layer=layer)["stopped"]
-        x = x[:, 0].float().cpu()
-        if self._centres:
-            x = x - x.mean(dim=-1, keepdim=True)
-        return x / (x.square().mean(dim=-1, keepdim=True) + self._bridge.cfg.eps).sqrt()
+        # A run stops before a layer, so that the deepest layer's input is what it stopped on.
+        names = {layer: f"blocks.{layer}.hook_resid_pre" for layer in layers if layer < max(deepest, 1)}
+        found = self.run(tokens[:, None], edits, list(names.values()), stop_at_layer=max(deepest, 1))
+        return torch.stack([found[names.get(layer, "stopped")][:, 0].float().cpu() for layer in layers])
+
+    def _embed_by_mlps(self, tokens: Tensor, layers: Sequence[int], position: Tensor, attention: Tensor) -> Tensor:
+        """The same where a layer adds attention, then what its MLP makes of the sum: attention's cost is saved."""
+        edits: dict[str, Edit] = (
+            {"hook_pos_embed": lambda a: position.to(a).expand_as(a)} if self.learned_positions else {}
+        )
+        x, before = self.run(tokens[:, None], edits, stop_at_layer=0)["stopped"], []
+        with torch.no_grad(), quiet():
+            for layer in range(max(layers) + 1):
+                before.append(x)
+                if layer < max(layers):
+                    block = self._bridge.blocks[layer]
+                    x = x + attention[layer].to(x)
+                    x = x + block.mlp(block.ln2(x))
+        return torch.stack([before[layer][:, 0].float().cpu() for layer in layers])
+
+    @cached_property
+    def _mlps_alone(self) -> bool:
+        """Whether `_embed_by_mlps` gives what `_embed_by_run` gives: tried on a few tokens and random terms."""
+        s, generator = self.sizes, torch.Generator().manual_seed(0)
+        terms = torch.randn(s.n_layers, s.d_model, generator=generator) * 0.1
+        tokens, layers = torch.arange(4) % (s.d_vocab or 4), list(range(s.n_layers))
+        try:
+            ours = self._embed_by_mlps(tokens, layers, terms[0], terms[1:])
+        except (AttributeError, TypeError, RuntimeError):
+            return False
+        wanted = self._embed_by_run(tokens, layers, terms[0], terms[1:])
+        return bool(torch.allclose(ours, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().median())))
+
+    @property
+    def without_rotation(self) -> dict[str, Edit]:
+        """No turn at all: every cosine 1, every sine 0."""
+        names = ("rotary_emb.hook_cos", "rotary_emb.hook_sin")
+        if any(name not in self._bridge.hook_dict for name in names):
+            raise NotAssessable("positions are neither an embedding nor a rotation that TransformerLens can take out")
+        return dict(zip(names, (torch.ones_like, torch.zeros_like), strict=True))
+
+    @property
+    def run_inputs(self) -> dict[str, Tensor | str]:
+        """The parameters as they are run, folded, and what the config and the dtype make of them."""
+        model = self._bridge.original_model
+        parameters: dict[str, Tensor | str] = {name: one.detach() for name, one in model.named_parameters()}
+        return parameters | {"config": f"{model.config.to_json_string(use_diff=False)} {self._bridge.cfg.dtype}"}
 
     def embedding_inputs(self, layer: int) -> dict[str, Tensor | str]:
         """The parameters of the embedding and of all layers before, and what says how they are combined."""

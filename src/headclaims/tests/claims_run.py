@@ -18,7 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[3]
 SHARED = Path("../shared/gpt2-small")
-TIMEOUT = 300
+TIMEOUT = 600
 _OF_THE_MACHINE = re.compile(r"PYTEST_|HF_|HUGGINGFACE_|TRANSFORMERS_|XDG_CACHE_HOME$|COLUMNS$|(?i:.*_proxy$)")
 
 

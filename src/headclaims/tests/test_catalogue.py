@@ -58,7 +58,11 @@ def test_a_record_has_the_ids_of_the_catalogue_in_its_order(tmp_path: Path) -> N
 
 def test_what_findings_say_of_each_claim() -> None:
     for claim_id, entry in catalogue().items():
-        assert {"group", "statement", "source"} <= set(entry) <= {"group", "statement", "source", "reported"}, claim_id
+        stated = {"group", "statement", "source"}
+        assert stated <= set(entry) <= stated | {"reported", "published"}, claim_id
+        for word, listed in entry.get("published", {}).items():
+            assert len(listed) == 10, word
+            assert all(isinstance(token, str) and token.strip() == token for token in listed), word
         for name, reported in entry.get("reported", {}).items():
             assert set(reported) == {"value", "tolerance", "kind"}, (claim_id, name)
             assert reported["tolerance"] >= 0
@@ -71,4 +75,4 @@ def test_what_thresholds_say_of_each_claim() -> None:
         assert statistics, claim_id
         for stated in statistics.values():
             assert set(stated) == {"relation", "value"}, claim_id
-            assert stated["relation"] in (">", "≥", "<", "≤")
+            assert stated["relation"] in (">", "≥", "<", "≤", "|·| ≤")

@@ -10,7 +10,7 @@ from scipy import stats
 
 from headclaims import resampling
 from headclaims.errors import NotAssessable
-from headclaims.resampling import GroupedRows, Resampled, jackknife_t_bounds, two_way_interval
+from headclaims.resampling import GroupedRows, OverTokens, Resampled, jackknife_t_bounds, two_way_interval
 
 # Twelve prompts' means; irregular, so that hardly a resample ties with the estimate.
 SKEWED = np.array([0.2137, 0.3091, 0.3259, 0.4968, 0.6113, 0.6347, 0.9211, 1.1093, 1.4377, 2.0221, 3.7159, 6.4433])
@@ -316,3 +316,26 @@ def test_intervals_over_categories_cover_a_known_mean() -> None:
         return rows_of_cells(generator.normal(size=(1, 8)) + 0.3 * generator.normal(size=(12, 8)))
 
     assert 0.90 <= coverage(draw, 200) <= 0.99
+
+
+def test_over_tokens_is_the_bootstrap_of_a_mean() -> None:
+    """A share is a mean of zeros and ones: scipy's own BCa of that mean, from the same generator, is the reference."""
+    values = (np.arange(60) % 3 == 0).astype(float)
+    of = OverTokens(60, lambda weights: weights @ values / weights.sum(axis=1))
+    assert of.value == pytest.approx(1 / 3)
+    found = of.interval(seed=5)
+    reference = stats.bootstrap(
+        (values,), np.mean, n_resamples=9999, method="BCa", vectorized=True, rng=np.random.default_rng([5, 2])
+    ).confidence_interval
+    assert (found.low, found.high) == pytest.approx((reference.low, reference.high), abs=1e-9)
+    assert found.unit == "tokens"
+    assert 0.2 < found.low < 1 / 3 < found.high < 0.47
+
+
+def test_over_tokens_in_batches_covers_as_it_should() -> None:
+    """With thousands of tokens draws come in batches: the interval of a mean is ± 1.96 standard errors."""
+    values = np.random.default_rng(0).standard_normal(3000)
+    of = OverTokens(3000, lambda weights: weights @ values / weights.sum(axis=1))
+    found, error = of.interval(seed=0), values.std() / 3000**0.5
+    assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error)
+    assert found.high == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)

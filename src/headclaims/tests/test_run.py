@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from headclaims import __version__
+from headclaims.checkpoint.planted import planted_folder
 from headclaims.tests.claims_run import (
     ROOT,
     SHARED,
@@ -29,6 +32,7 @@ from headclaims.tests.claims_run import (
     snapshot,
 )
 from headclaims.tests.evidence_files import (
+    CATEGORY_OF,
     D_HEAD,
     D_MODEL,
     HEADS,
@@ -37,19 +41,52 @@ from headclaims.tests.evidence_files import (
     recorded_attention,
     recorded_graph,
     signed_head,
+    tiny_gpt2,
 )
 from headclaims.tests.record_schema import departures
 
 SUPPORTED, NOT_SUPPORTED, NOT_ASSESSABLE = "supported", "not supported", "not assessable"
 SPECTRAL = ("skew-adds-no-self-attention", "skew-is-weaker", "half-the-eigenvalues-negative", "inertia")
 BEHAVIOUR = ("category-score-lowest", "category-score-outlier", "attends-within-category", "suppresses-self")
+# What only a model that runs can show.
+OF_A_MODEL = (
+    "falls-back-to-bos",
+    "kinship-not-succession",
+    "position-embedding-irrelevant",
+    "first-attention-irrelevant",
+    "position-and-attention-jointly-irrelevant",
+    "embedding-essential",
+    "direct-path-matters",
+    "first-mlp-essential",
+    "effective-embedding-sufficient",
+    "category-blocks",
+    "dark-diagonal",
+    "similar-above-self",
+    "similar-above-dissimilar",
+    "top-attended-are-kin",
+    "case-variants-avoided",
+    "similarity-peak-below-one",
+)
 # What a recorded file and a partial one lack.
-NO_ATTENTION = dict.fromkeys(BEHAVIOUR, (NOT_ASSESSABLE, []))
-NO_WEIGHTS = dict.fromkeys(SPECTRAL, (NOT_ASSESSABLE, []))
+NO_ATTENTION = dict.fromkeys((*BEHAVIOUR, *OF_A_MODEL), (NOT_ASSESSABLE, []))
+NO_WEIGHTS = dict.fromkeys((*SPECTRAL, *OF_A_MODEL), (NOT_ASSESSABLE, []))
 BY_CONSTRUCTION = dict.fromkeys(("skew-adds-no-self-attention", "inertia"), (SUPPORTED, ["by construction"]))
+# By the derivation in the planted module: what other heads of its kinds do as well is no distinction of the target.
+NO_RARER_ELSEWHERE = (
+    "position-embedding-irrelevant",
+    "first-attention-irrelevant",
+    "position-and-attention-jointly-irrelevant",
+    "direct-path-matters",
+    "effective-embedding-sufficient",
+    "similar-above-dissimilar",
+)
+EFFECTS = (*NO_RARER_ELSEWHERE[:5], "first-mlp-essential")
 FOUND_IN_PLANTED = {
-    **dict.fromkeys((*BEHAVIOUR, "skew-is-weaker", "half-the-eigenvalues-negative"), (SUPPORTED, ["distinctive"])),
+    **dict.fromkeys((*BEHAVIOUR, *OF_A_MODEL, *SPECTRAL), (SUPPORTED, ["distinctive"])),
+    **dict.fromkeys(NO_RARER_ELSEWHERE, (SUPPORTED, ["not distinctive"])),
     **BY_CONSTRUCTION,
+    "embedding-essential": (SUPPORTED, ["by construction"]),
+    "kinship-not-succession": (SUPPORTED, []),
 }
 DEFAULT_SETTINGS = {
     "checkpoint": None,
@@ -163,8 +200,8 @@ def test_planted(planted: ClaimsRun) -> None:
     assert planted.status == 0
     assert planted.verdicts == FOUND_IN_PLANTED
     assert_sound(planted)
-    assert "8 of 8 claims assessed, 8 supported, 6 found" in planted.stdout
-    assert "**8 of 8 claims assessed, 8 supported, 6 found.**" in planted.markdown
+    assert "24 of 24 claims assessed, 24 supported, 14 found" in planted.stdout
+    assert "**24 of 24 claims assessed, 24 supported, 14 found.**" in planted.markdown
 
 
 def test_planted_measures_what_its_construction_gives(planted: ClaimsRun) -> None:
@@ -174,15 +211,30 @@ def test_planted_measures_what_its_construction_gives(planted: ClaimsRun) -> Non
     assert claims["half-the-eigenvalues-negative"]["measured"] == {"count": 35, "of": 64}
     inertia = claims["inertia"]["measured"]
     assert (inertia["off_balance"], inertia["positive"], inertia["negative"]) == (0, 64, 64)
-    # The target is the extreme of 36 heads, and of 999 draws.
-    least = {"other heads": (35, 1 / 36), "Gaussian heads": (999, 0.001), "permuted labels": (999, 0.001)}
-    nulls = [null for claim in claims.values() for null in claim["nulls"]]
-    assert len(nulls) == 8
-    for null in nulls:
-        assert (null["n"], null["p"]) == (least[null["population"]][0], pytest.approx(least[null["population"]][1]))
-    # Benjamini and Hochberg: four p of 0.001, the largest of them at rank 4 of 8; four of 1/36 at rank 8.
-    for null in nulls:
-        assert null["p_adjusted"] == pytest.approx(0.002 if null["p"] < 0.01 else 1 / 36)
+    # Without kin the word itself is at SAME − D = 5.15: BOS gets e^5.8/(e^5.8 + e^5.15 + 62 tokens at 0).
+    assert claims["falls-back-to-bos"]["measured"]["bos_without_kin"] == pytest.approx(0.585, abs=0.03)
+    # Identity is a random direction of 34: within a group u_x·u_y is 0 in the mean, and D is the diagonal's own 0.85.
+    diagonal = claims["dark-diagonal"]["measured"]
+    assert diagonal["D_words"] == pytest.approx(0.85, abs=0.05)
+    assert diagonal["D_groups"] == pytest.approx(0.85, abs=0.05)
+    # Where it is distinctive the target is the extreme of 36 heads (of 24 from its layer on), and of 999 draws.
+    least = {"other heads": 1 / 36, "Gaussian heads": 0.001, "permuted labels": 0.001}
+    for name, claim in claims.items():
+        for null in claim["nulls"]:
+            assert null["n"] == (23 if name in EFFECTS else 35 if null["population"] == "other heads" else 999)
+            if claim["flags"] == ["distinctive"]:
+                p = 1 / 24 if name in EFFECTS else least[null["population"]]
+                assert null["p"] == pytest.approx(p), name
+
+
+def test_planted_adjusts_p_values_over_its_empirical_claims(planted: ClaimsRun) -> None:
+    """Benjamini and Hochberg by hand: from the largest p down, the smallest p·m/rank so far."""
+    nulls = [null for claim in planted.record["claims"] for null in claim["nulls"]]
+    nulls.sort(key=lambda null: null["p"])
+    smallest = 1.0
+    for rank in range(len(nulls), 0, -1):
+        smallest = min(smallest, nulls[rank - 1]["p"] * len(nulls) / rank)
+        assert nulls[rank - 1]["p_adjusted"] == pytest.approx(smallest)
 
 
 def test_planted_record(planted: ClaimsRun) -> None:
@@ -256,15 +308,65 @@ def test_held_out_words(runs: Runs) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("words", ["write-up", "held-out"])
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_other_seeds(runs: Runs, planted: ClaimsRun, seed: int) -> None:
-    """Other prompts, resamples and null draws of the same checkpoint."""
-    run = runs("--seed", str(seed))
-    assert run.status == 0
+def test_other_seeds(runs: Runs, planted: ClaimsRun, seed: int, words: str) -> None:
+    """Another draw of the weights, of prompts, resamples and nulls."""
+    run = runs("--checkpoint", planted_folder(seed), "--words", words, "--seed", str(seed))
     assert run.verdicts == FOUND_IN_PLANTED
+    assert run.status == 0
     assert_sound(run)
     behaviour, before = run.claims[BEHAVIOUR[0]], planted.claims[BEHAVIOUR[0]]
     assert behaviour["measured"]["gap"] != before["measured"]["gap"]
+
+
+@pytest.fixture(scope="module")
+def weakened(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The planted checkpoint with the target's part in identity taken out: it no longer tells a word from its kin."""
+    folder = tmp_path_factory.mktemp("weakened") / "weakened"
+    shutil.copytree(planted_folder(), folder)
+    weights = load_file(folder / "model.safetensors")
+    # Queries of head 5: columns 29 to 62 of its 64 read the axes of identity.
+    weights["transformer.h.1.attn.c_attn.weight"][:, 5 * 64 + 29 : 5 * 64 + 63] = 0
+    weights["transformer.h.1.attn.c_attn.bias"][5 * 64 + 29 : 5 * 64 + 63] = 0
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_planted_weakened_until_it_is_undecided(runs: Runs, weakened: Path) -> None:
+    """Own and kin then score alike in expectation: neither above nor below 0 is certain."""
+    run = runs("--checkpoint", weakened, "-k", "suppresses_self or within_category or dark_diagonal")
+    assert run.status == 1
+    assert_sound(run, complete=False)
+    claim = run.claims["suppresses-self"]
+    assert claim["verdict"] == "undecided"
+    low, high = claim["interval"]
+    assert low < 0 < high
+    assert "would" in claim["reason"]
+    assert run.claims["attends-within-category"]["verdict"] == SUPPORTED
+    assert run.claims["dark-diagonal"]["verdict"] != SUPPORTED
+
+
+def test_a_head_that_is_no_category_head_has_no_effects(runs: Runs) -> None:
+    """A copying head's score is no better than that of uniform attention: there is nothing to measure effects in."""
+    run = runs("--checkpoint", "planted", "--head", "L1H2", "-k", "ablation")
+    for name in (*EFFECTS, "embedding-essential"):
+        assert run.claims[name]["verdict"] == NOT_ASSESSABLE
+        assert "L1H2 is no category head" in run.claims[name]["reason"]
+    assert_sound(run, complete=False)
+
+
+def test_what_a_tokenizer_lacks_is_said(runs: Runs, evidence: Path) -> None:
+    """Six words that count: no third group, no common words to speak of, numbers in several tokens."""
+    run = runs("--checkpoint", tiny_gpt2(evidence / "tiny", [*CATEGORY_OF]), "--seq-len", "16")
+    reasons = {name: claim["reason"] for name, claim in run.claims.items() if claim["verdict"] == NOT_ASSESSABLE}
+    assert "groups" in reasons["category-blocks"]
+    assert "wanted at least 3" in reasons["dark-diagonal"]
+    for name in ("similar-above-self", "case-variants-avoided", "similarity-peak-below-one"):
+        assert "wanted at least 300" in reasons[name]
+    assert "no ordered category" in reasons["kinship-not-succession"]
+    assert "several tokens" in reasons["kinship-not-succession"]
+    assert_sound(run)
 
 
 def shared(name: str) -> Path:
@@ -633,13 +735,11 @@ def test_an_interrupted_run_leaves_what_it_has(evidence: Path, tmp_path: Path, w
     done = [claim["id"] for claim in record["claims"]]
     assert done
     assert "skew-is-weaker" not in done
-    assert workers or done == [
-        "category-score-lowest",
-        "category-score-outlier",
-        "skew-adds-no-self-attention",
-        "half-the-eigenvalues-negative",
-        "inertia",
-    ]
+    # What stands before it in the order of files.
+    before = {*BEHAVIOUR[:2], *EFFECTS, "embedding-essential", "similarity-peak-below-one", *SPECTRAL} - {
+        "skew-is-weaker"
+    }
+    assert workers or done == [name for name in catalogue() if name in before]
     assert "incomplete" in (folder / "claims.md").read_text(encoding="utf-8").lower()
     assert sorted(path.name for path in folder.iterdir()) == ["claims.json", "claims.md"]
 

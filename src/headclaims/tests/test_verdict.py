@@ -10,6 +10,8 @@ import pytest
 from headclaims.nulls import Null
 from headclaims.resampling import Interval
 from headclaims.verdict import (
+    Compared,
+    Condition,
     Flag,
     Judgement,
     Measurement,
@@ -241,7 +243,7 @@ def test_prompts_do_not_narrow_an_interval_over_categories() -> None:
 
 def test_a_value_at_the_threshold_is_decided_by_no_number_of_prompts() -> None:
     measurement = Measurement("s", 2.0, ABOVE_2, resampled=True, interval=interval(1.0, 3.0), n_prompts=32)
-    assert judge(measurement).reason == "the measured value is the threshold: no number of prompts would decide"
+    assert judge(measurement).reason == "the measured s is the threshold: no number of prompts would decide"
 
 
 def test_by_construction_is_said_and_comes_with_the_rest() -> None:
@@ -273,3 +275,90 @@ def test_verdicts_and_flags_are_called_as_in_the_catalogue() -> None:
         "conditional",
         "no interval",
     }
+
+
+WITHIN_A_TENTH = Threshold("|·| ≤", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (-0.1, 0.1, Verdict.SUPPORTED),
+        (-0.05, 0.02, Verdict.SUPPORTED),
+        (-0.2, 0.05, Verdict.UNDECIDED),
+        (0.05, 0.2, Verdict.UNDECIDED),
+        (-0.2, 0.2, Verdict.UNDECIDED),
+        (0.11, 0.2, Verdict.NOT_SUPPORTED),
+        (-0.2, -0.11, Verdict.NOT_SUPPORTED),
+    ],
+)
+def test_a_magnitude_is_held_against_both_sides(low: float, high: float, verdict: Verdict) -> None:
+    middle = (low + high) / 2
+    measurement = Measurement(
+        "effect", middle, WITHIN_A_TENTH, resampled=True, interval=interval(low, high), n_prompts=32
+    )
+    assert judge(measurement).verdict is verdict
+
+
+def test_how_many_prompts_decide_a_magnitude() -> None:
+    """From 0.05 the near edge is 0.05 away and the interval reaches 0.149: (0.149/0.05)² = 8.88 times as many."""
+    measurement = Measurement(
+        "effect", 0.05, WITHIN_A_TENTH, resampled=True, interval=interval(-0.1001, 0.199), n_prompts=10
+    )
+    assert judge(measurement).reason == "about 89 prompts would decide, there were 10"
+
+
+AT_MOST_1 = Threshold("≤", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict"),
+    [
+        ((2.5, 3.5), (0.1, 0.9), Verdict.SUPPORTED),
+        ((1.5, 3.5), (0.1, 0.9), Verdict.UNDECIDED),
+        ((2.5, 3.5), (0.1, 1.9), Verdict.UNDECIDED),
+        ((2.5, 3.5), (1.1, 1.9), Verdict.NOT_SUPPORTED),
+        ((1.5, 3.5), (1.1, 1.9), Verdict.NOT_SUPPORTED),
+        ((1.0, 1.5), (0.1, 0.9), Verdict.NOT_SUPPORTED),
+    ],
+)
+def test_every_condition_has_to_hold(first: tuple[float, float], second: tuple[float, float], verdict: Verdict) -> None:
+    condition = Condition("share", sum(second) / 2, AT_MOST_1, interval(*second))
+    measurement = Measurement(
+        "count",
+        sum(first) / 2,
+        ABOVE_2,
+        resampled=True,
+        interval=interval(*first),
+        n_prompts=32,
+        conditions=[condition],
+    )
+    judgement = judge(measurement)
+    assert judgement.verdict is verdict
+    if verdict is Verdict.NOT_SUPPORTED:
+        failing = [name for name, wrong in (("count", first[1] < 2), ("share", second[0] > 1)) if wrong]
+        assert all(f"{name} " in (judgement.reason or "") for name in failing)
+
+
+def test_a_condition_without_interval_is_decided_by_its_value() -> None:
+    assert judged(3.0, conditions=[Condition("overlap", 7.0, Threshold("≥", 8.0))]).verdict is Verdict.NOT_SUPPORTED
+    assert judged(3.0, conditions=[Condition("overlap", 8.0, Threshold("≥", 8.0))]).verdict is Verdict.SUPPORTED
+
+
+def test_nulls_are_compared_on_what_is_named() -> None:
+    """The statistic, 3, is above all but four of a hundred; what is compared, 1, is below none but itself."""
+    null = Null("made up", np.arange(99.0))
+    low = judged(3.0, null, compared=Compared("variation", 1.0, "low"))
+    assert low.p_values == (pytest.approx(3 / 100),)
+    high = judged(3.0, null, compared=Compared("variation", 97.0, "high"))
+    assert high.p_values == (pytest.approx(3 / 100),)
+    assert judged(3.0, null).p_values == (pytest.approx(97 / 100),)
+
+
+def test_tokens_are_narrowed_by_more_words() -> None:
+    over_tokens = Interval(1.0, 4.0, "tokens", np.array([1.0, 4.0]))
+    judgement = judge(Measurement("share", 3.0, ABOVE_2, resampled=True, interval=over_tokens))
+    assert judgement.verdict is Verdict.UNDECIDED
+    assert judgement.reason == (
+        "the interval of share over tokens straddles the threshold: more words would narrow it, more prompts not"
+    )

@@ -1,0 +1,27 @@
+"""Mechanism: the score rises with similarity and falls before similarity 1."""
+
+import pytest
+
+from headclaims.effective_embedding import Variant
+from headclaims.similarity import peak, score_by_similarity
+
+
+@pytest.mark.claim("similarity-peak-below-one")
+def test_similarity_peak_below_one(claim, sets, maps, circuit, map_nulls):
+    """Against the own score, the mean score by similarity has its maximum above 0 and below similarity 1."""
+    sets.require("common")
+
+    def by_similarity(token_map, by_column=False):
+        layer = token_map.layer
+        return score_by_similarity(layer.common_scores(circuit), layer.bins, by_column)
+
+    primary = by_similarity(maps[Variant.MEAN])
+    others = {f"E {variant.value}": by_similarity(maps[variant]) for variant in (Variant.ZERO, Variant.AUTHOR)}
+    others["author"] = by_similarity(maps[Variant.MEAN], by_column=True)
+    claim.resampled(
+        "height",
+        peak(primary),
+        measured={"peak_at": primary.peak_at, "high_bins": len(primary.high)},
+        nulls=[map_nulls.other_heads("peak"), map_nulls.gaussian_heads("peak")],
+        variants=[claim.variant(name, "height", peak(of).value) for name, of in others.items()],
+    )

@@ -1,0 +1,286 @@
+"""The map of a head over the vocabulary: the sets of tokens that map claims are about, and their statistics for a head.
+
+Axes: `token` rows of a set, `head` heads. Statistics are those of `category_blocks`, `similarity` and `top_attended`;
+here they are taken of many heads, as null populations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from headclaims.category_blocks import block_auc, diagonal, relative_depth
+from headclaims.checkpoint.evidence import Checkpoint, Head
+from headclaims.effective_embedding import AblatedTerms
+from headclaims.errors import NotAssessable
+from headclaims.qk_circuit import QKCircuit
+from headclaims.similarity import (
+    BinMoments,
+    CosineBins,
+    HeadBatch,
+    Projected,
+    WordSpace,
+    bin_moments,
+    cosine_bins,
+    margins,
+    peak,
+    peaks_of_heads,
+    score_by_similarity,
+    word_space,
+)
+from headclaims.top_attended import Probes, form, top_attended
+from headclaims.vocabulary_scores import Rotation, TokenScores
+from headclaims.words import WordList
+
+TOKENS_AT_ONCE = 4096
+GAUSSIAN_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Tokens in groups, one group after the other."""
+
+    tokens: Int[Tensor, " token"]
+    group: Int[np.ndarray, " token"]
+
+    @classmethod
+    def of(cls, words: WordList, single_token: Callable[[str], int | None]) -> Groups:
+        """The words of a list that counts."""
+        ids = [single_token(" " + word) for word in words.words]
+        return cls(torch.tensor(ids), np.asarray(words.category_of_word))
+
+
+@dataclass(frozen=True)
+class CommonWords:
+    """Common words as tokens, and for each its case and space variants in the vocabulary."""
+
+    tokens: Int[Tensor, " word"]
+    variants: tuple[Int[Tensor, " variant"], ...]
+
+    @classmethod
+    def of(
+        cls, words: Sequence[str], single_token: Callable[[str], int | None], vocabulary: Sequence[str]
+    ) -> CommonWords:
+        """A variant differs in case and leading space alone."""
+        of_form: dict[str, list[int]] = {}
+        for token, text in enumerate(vocabulary):
+            of_form.setdefault(form(text), []).append(token)
+        tokens = [single_token(" " + word) for word in words]
+        variants = (
+            torch.tensor([other for other in of_form.get(form(word), []) if other != token], dtype=torch.int64)
+            for word, token in zip(words, tokens, strict=True)
+        )
+        return cls(torch.tensor(tokens), tuple(variants))
+
+
+@dataclass(frozen=True)
+class TokenSets:
+    """The sets that map claims are about; None where the tokenizer can't give one."""
+
+    words: Groups
+    groups: Groups | None
+    common: CommonWords | None
+    probes: Probes | None
+
+    @cached_property
+    def needed(self) -> Int[Tensor, " token"]:
+        """All tokens of all sets, ascending, each once."""
+        parts = [self.words.tokens]
+        if self.groups is not None:
+            parts.append(self.groups.tokens)
+        if self.common is not None:
+            parts += [self.common.tokens, *self.common.variants]
+        if self.probes is not None:
+            parts.append(torch.from_numpy(self.probes.tokens))
+        return torch.cat(parts).unique()
+
+
+@dataclass(frozen=True)
+class LayerMap:
+    """E of one layer at the tokens of the sets; `turn` is the mean rotation between tokens."""
+
+    sets: TokenSets
+    rows: Float[Tensor, "needed d_model"]
+    turn: Rotation | None
+    seed: int
+
+    def vectors(self, tokens: Int[Tensor, " token"]) -> Float[Tensor, "token d_model"]:
+        """E at some of the sets' tokens."""
+        return self.rows[torch.searchsorted(self.sets.needed, tokens)]
+
+    def among(self, circuit: QKCircuit, groups: Groups, biased: bool) -> Float[np.ndarray, "token token"]:
+        """A head's scores among grouped tokens."""
+        x = self.vectors(groups.tokens)
+        return TokenScores.of(circuit, x, x, self.turn, biased).matrix().numpy()
+
+    @property
+    def common(self) -> CommonWords:
+        """The common words; raises NotAssessable where there are none."""
+        if self.sets.common is None:
+            raise NotAssessable("no common words under this tokenizer")
+        return self.sets.common
+
+    @cached_property
+    def space(self) -> WordSpace:
+        """The common words with what each is compared with."""
+        variants = [self.vectors(tokens) for tokens in self.common.variants]
+        return word_space(self.vectors(self.common.tokens), variants, self.seed)
+
+    @cached_property
+    def bins(self) -> CosineBins:
+        """Pairs of common words by cosine; raises NotAssessable where no high bin holds pairs enough."""
+        return cosine_bins(self.space.words)
+
+    @cached_property
+    def moments(self) -> BinMoments:
+        """The moments of the high bins."""
+        return bin_moments(self.space.words, self.bins)
+
+    def common_scores(self, circuit: QKCircuit) -> TokenScores:
+        """A head's scores among common words."""
+        return TokenScores.of(circuit, self.space.words, self.space.words, self.turn)
+
+
+def head_batch(circuits: Sequence[QKCircuit], turn: Rotation | None) -> HeadBatch:
+    """Heads of one layer as a batch."""
+    names = ("W_Q", "W_K", "b_Q", "b_K")
+    stacked = {name: torch.stack([getattr(circuit, name) for circuit in circuits]) for name in names}
+    return HeadBatch(**stacked, turn=turn)
+
+
+def _shares(space: WordSpace, heads: HeadBatch, words: Projected) -> dict[str, Float[np.ndarray, " head"]]:
+    found = margins(space, heads, words)
+    return {name: (margin > 0).double().mean(dim=1).numpy() for name, margin in vars(found).items() if margin.numel()}
+
+
+def statistics_of(
+    layer: LayerMap, circuits: Sequence[QKCircuit], keys: Sequence[Float[Tensor, "token d_head"]]
+) -> dict[str, Float[np.ndarray, " head"]]:
+    """Every map statistic of heads of one layer; `keys` are their keys over the whole vocabulary, with bias.
+
+    A statistic whose set of tokens is missing is left out.
+    """
+    sets, found = layer.sets, {}
+    found["words_depth"] = [
+        relative_depth(diagonal(layer.among(c, sets.words, False), sets.words.group)).value for c in circuits
+    ]
+    if sets.groups is not None:
+        group = sets.groups.group
+        found["groups_depth"] = [
+            relative_depth(diagonal(layer.among(c, sets.groups, False), group)).value for c in circuits
+        ]
+        found["auc"] = [block_auc(layer.among(c, sets.groups, True), group).value for c in circuits]
+    if sets.probes is not None:
+        asked = torch.from_numpy(sets.probes.tokens)
+        x = layer.vectors(asked)
+        found["kin"] = []
+        for circuit, of_vocabulary in zip(circuits, keys, strict=True):
+            some = TokenScores.of(circuit, x, x, layer.turn)
+            scores = TokenScores(some.queries, of_vocabulary, some.own)
+            found["kin"].append(top_attended(sets.probes, scores).mean_kin.value)
+    statistics = {name: np.array(values) for name, values in found.items()}
+    if sets.common is None:
+        return statistics
+    batch = head_batch(circuits, layer.turn)
+    statistics |= _shares(layer.space, batch, Projected.of(layer.space, batch))
+    try:
+        bins = layer.bins
+    except NotAssessable:
+        return statistics
+    statistics["peak"] = np.array([peak(score_by_similarity(layer.common_scores(c), bins)).value for c in circuits])
+    return statistics
+
+
+def statistics_of_other_heads(
+    checkpoint: Checkpoint,
+    heads: Sequence[Head],
+    sets: TokenSets,
+    terms: AblatedTerms,
+    turn: Rotation | None,
+    seed: int,
+) -> dict[str, Float[np.ndarray, " head"]]:
+    """Every map statistic of heads of several layers, each on its own layer's E; NaN where a layer can't give one.
+
+    `terms` are the ablated terms of the deepest layer. The vocabulary is embedded once for all layers.
+    """
+    layers = sorted({head.layer for head in heads})
+    of_layer = {layer: [head for head in heads if head.layer == layer] for layer in layers}
+    circuits: dict[Head, QKCircuit] = {}
+    for layer in layers:
+        weights = checkpoint.qk_weights(layer)
+        circuits |= {head: QKCircuit.of(weights, head.index) for head in of_layer[layer]}
+    needed = sets.needed
+    rows: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    keys: dict[Head, list[Tensor]] = {head: [] for head in heads}
+    for tokens in torch.arange(checkpoint.sizes.d_vocab or 0).split(TOKENS_AT_ONCE):
+        wanted = needed[(needed >= tokens[0]) & (needed <= tokens[-1])] - tokens[0]
+        if sets.probes is None:
+            # Nothing asks for the whole vocabulary.
+            tokens, wanted = tokens[wanted], torch.arange(len(wanted))
+            if not len(tokens):
+                continue
+        embedded = checkpoint.embed_alone_at(tokens, layers, *terms)
+        for layer, E in zip(layers, embedded, strict=True):
+            rows[layer].append(E[wanted])
+            for head in of_layer[layer]:
+                keys[head].append(E @ circuits[head].W_K + circuits[head].b_K)
+    found: dict[str, dict[Head, float]] = {}
+    for layer in layers:
+        members = of_layer[layer]
+        own = LayerMap(sets, torch.cat(rows.pop(layer)), turn, seed)
+        statistics = statistics_of(own, [circuits[h] for h in members], [torch.cat(keys.pop(h)) for h in members])
+        for name, values in statistics.items():
+            found.setdefault(name, {}).update(zip(members, values.tolist(), strict=True))
+    return {name: np.array([values.get(head, np.nan) for head in heads]) for name, values in found.items()}
+
+
+def statistics_of_gaussian_heads(
+    layer: LayerMap, n: int, d_head: int, seed: int
+) -> dict[str, Float[np.ndarray, " head"]]:
+    """Map statistics of heads with independent Gaussian W_Q and W_K and no biases, on the target's E.
+
+    None of these statistics depends on the scale of the weights, so they are drawn at scale 1.
+    """
+    d_model = layer.rows.shape[1]
+    generator = torch.Generator().manual_seed(seed)
+    parts: dict[str, list[np.ndarray]] = {}
+    for size in _batches(n):
+        W_Q, W_K = torch.randn(2, size, d_model, d_head, generator=generator)
+        none = torch.zeros(size, d_head)
+        for name, values in _gaussian(layer, HeadBatch(W_Q, W_K, none, none, layer.turn)).items():
+            parts.setdefault(name, []).append(values)
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def _batches(n: int) -> Iterable[int]:
+    return [min(GAUSSIAN_AT_ONCE, n - start) for start in range(0, n, GAUSSIAN_AT_ONCE)]
+
+
+def _gaussian(layer: LayerMap, heads: HeadBatch) -> dict[str, Float[np.ndarray, " head"]]:
+    sets = layer.sets
+    statistics = {"words_depth": _depths(layer, sets.words, heads)}
+    if sets.groups is not None:
+        statistics["groups_depth"] = _depths(layer, sets.groups, heads)
+    if sets.common is None:
+        return statistics
+    words = Projected.of(layer.space, heads)
+    statistics |= _shares(layer.space, heads, words)
+    try:
+        return statistics | {"peak": peaks_of_heads(layer.moments, heads, words)}
+    except NotAssessable:
+        return statistics
+
+
+def _depths(layer: LayerMap, groups: Groups, heads: HeadBatch) -> Float[np.ndarray, " head"]:
+    depths = []
+    x = layer.vectors(groups.tokens)
+    for W_Q, W_K, b_Q, b_K in zip(heads.W_Q, heads.W_K, heads.b_Q, heads.b_K, strict=True):
+        scores = TokenScores.of(QKCircuit(W_Q, W_K, b_Q, b_K, 1.0), x, x, heads.turn, biased=False)
+        depths.append(relative_depth(diagonal(scores.matrix().numpy(), groups.group)).value)
+    return np.array(depths)

@@ -1,0 +1,145 @@
+"""Blocks and the diagonal of grouped tokens: over all pairs by brute force, the scatter identity, and by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from headclaims.category_blocks import block_auc, diagonal, relative_depth
+
+GROUP = np.array([0, 0, 0, 1, 1, 1, 1, 2, 2])
+ONES = np.ones((1, len(GROUP)))
+
+
+def auc_by_pairs(scores: np.ndarray, group: np.ndarray, queries: list[int]) -> float:
+    """The share of pairs, an in-group and a cross-group score of these queries, that the in-group one wins."""
+    tokens = range(len(group))
+    inside = [scores[i, j] for i in queries for j in tokens if i != j and group[i] == group[j]]
+    across = [scores[i, j] for i in queries for j in tokens if group[i] != group[j]]
+    return float(np.mean([1.0 if a > b else 0.5 if a == b else 0.0 for a in inside for b in across]))
+
+
+@pytest.mark.parametrize("values", [3, 1000])
+def test_block_auc_compares_all_pairs(values: int) -> None:
+    """With three values most pairs are ties; own scores are no part of it."""
+    draw = np.random.default_rng(values)
+    scores = draw.integers(values, size=(9, 9)).astype(float)
+    auc = block_auc(scores, GROUP)
+    assert auc.n == 9
+    assert auc.value == pytest.approx(auc_by_pairs(scores, GROUP, list(range(9))), rel=1e-12)
+    np.fill_diagonal(scores, 1e6)
+    assert block_auc(scores, GROUP).value == pytest.approx(auc.value, rel=1e-12)
+
+
+def test_block_auc_at_its_ends() -> None:
+    same = np.equal.outer(GROUP, GROUP).astype(float)
+    assert block_auc(same, GROUP).value == 1.0
+    assert block_auc(-same, GROUP).value == 0.0
+    assert block_auc(np.zeros((9, 9)), GROUP).value == 0.5
+
+
+def test_block_auc_of_two_groups_by_hand() -> None:
+    """In-group scores 4, 1, 3, 2; across 2, 2, 0, 0, 5, 0, 0, 0: they win 7, 5, 7 and 5 + 2/2 of 8."""
+    scores = np.array([[9, 4, 2, 2], [1, 9, 0, 0], [5, 0, 9, 3], [0, 0, 2, 9]], dtype=float)
+    assert block_auc(scores, np.array([0, 0, 1, 1])).value == pytest.approx((7 + 5 + 7 + 6) / 32)
+
+
+def test_a_query_drawn_several_times_is_that_query_repeated() -> None:
+    draw = np.random.default_rng(1)
+    scores = draw.integers(5, size=(9, 9)).astype(float)
+    weights = np.array([[1, 0, 2, 1, 3, 0, 0, 1, 1], [0, 0, 0, 0, 0, 9, 0, 0, 0], [4, 0, 0, 0, 0, 0, 0, 0, 5]])
+    found = block_auc(scores, GROUP).of_weights(weights.astype(float))
+    expected = [auc_by_pairs(scores, GROUP, np.repeat(np.arange(9), times).tolist()) for times in weights]
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def bilinear(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random vectors of `GROUP`'s tokens and a random W, with a skew part."""
+    draw = np.random.default_rng(seed)
+    return draw.normal(size=(9, 5)) + 3 * draw.normal(size=(3, 5))[GROUP], draw.normal(size=(5, 5))
+
+
+def test_the_scatter_identity() -> None:
+    """D = −tr(B S_w), S_w the mean over groups of 3, 4 and 2 of scatter/(n − 1); skew part and biases cancel."""
+    x, W = bilinear(2)
+    scatter = np.zeros((5, 5))
+    for g, n in enumerate((3, 4, 2)):
+        away = x[g == GROUP] - x[g == GROUP].mean(axis=0)
+        scatter += sum(np.outer(a, a) for a in away) / (n - 1) / 3
+    expected = -np.trace((W + W.T) / 2 @ scatter)
+    assert abs(expected) > 0.1
+    measured, of_skew = diagonal(x @ W @ x.T, GROUP), diagonal(x @ (W - W.T) @ x.T, GROUP)
+    assert pytest.approx(expected, rel=1e-10) == measured.D
+    assert abs(of_skew.D) < 1e-10
+    draw = np.random.default_rng(3)
+    biased = x @ W @ x.T + draw.normal(size=(9, 1)) + draw.normal(size=(1, 9))
+    assert pytest.approx(expected, rel=1e-10) == diagonal(biased, GROUP).D
+
+
+# Two groups. Of {0, 1}: row means off the diagonal 3 and 1, own 1 and 2: differences 2 and −1. Of {2, 3, 4}: off the
+# diagonal 2, 3 and 4 in the mean, own 0, 0 and 6: 2, 3 and −2.
+BY_HAND = np.array([[1, 3, 9, 9, 9], [1, 2, 9, 9, 9], [9, 9, 0, 1, 3], [9, 9, 2, 0, 4], [9, 9, 3, 5, 6]], dtype=float)
+TWO_GROUPS = np.array([0, 0, 1, 1, 1])
+
+
+def test_two_groups_by_hand() -> None:
+    of = diagonal(BY_HAND, TWO_GROUPS)
+    assert of.difference.tolist() == [2, -1, 2, 3, -2]
+    assert pytest.approx((0.5 + 1.0) / 2) == of.D
+    assert of.size.tolist() == [2, 2, 3, 3, 3]
+    # [[1, 3], [1, 2]] centred by rows (means 2, 1.5), columns (1, 2.5) and the whole (1.75): ±0.25 throughout.
+    assert of.square[:2] == pytest.approx([0.125, 0.125])
+    # [[0, 1, 3], [2, 0, 4], [3, 5, 6]]: rows 4/3, 2, 14/3, columns 5/3, 2, 13/3, the whole 8/3; in thirds
+    # [[-1, 1, 0], [3, -4, 1], [-2, 3, -1]].
+    assert of.square[2:] == pytest.approx([2 / 9, 26 / 9, 14 / 9])
+    spread = math.sqrt((0.25 + 42 / 9) / (4 + 9))
+    assert relative_depth(of).value == pytest.approx(0.75 / spread)
+
+
+def test_depth_under_weights_by_hand() -> None:
+    """Each token as often as drawn; a group of which none is drawn is left out."""
+    weights = np.array([[2.0, 0, 0, 1, 2], [0, 0, 1, 1, 3], [5, 0, 0, 0, 0]])
+    expected = [
+        (2 + (3 - 4) / 3) / 2 / math.sqrt((2 * 0.125 + 26 / 9 + 2 * 14 / 9) / (2 * 2 + 3 * 3)),
+        (2 + 3 - 6) / 5 / math.sqrt((2 / 9 + 26 / 9 + 3 * 14 / 9) / 15),
+        2 / math.sqrt(0.125 / 2),
+    ]
+    assert relative_depth(diagonal(BY_HAND, TWO_GROUPS)).of_weights(weights) == pytest.approx(expected)
+
+
+def test_depth_is_positive_iff_the_diagonal_is_dark() -> None:
+    """Identity scores of n tokens a group: D = ∓1, and double centring leaves n − 1 of n² squares' sum."""
+    group = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    spread = math.sqrt(3 / 16)
+    assert relative_depth(diagonal(np.eye(8), group)).value == pytest.approx(-1 / spread)
+    assert relative_depth(diagonal(5 - np.eye(8), group)).value == pytest.approx(1 / spread)
+
+
+def test_depth_depends_on_neither_scale_nor_biases_nor_cross_group_scores() -> None:
+    x, W = bilinear(4)
+    scores = x @ W @ x.T
+    depth = relative_depth(diagonal(scores, GROUP)).value
+    draw = np.random.default_rng(5)
+    assert relative_depth(diagonal(100 * scores, GROUP)).value == pytest.approx(depth, rel=1e-9)
+    assert relative_depth(diagonal(-scores, GROUP)).value == pytest.approx(-depth, rel=1e-9)
+    biased = scores + draw.normal(size=(9, 1)) + draw.normal(size=(1, 9))
+    assert relative_depth(diagonal(biased, GROUP)).value == pytest.approx(depth, rel=1e-9)
+    across = np.where(np.equal.outer(GROUP, GROUP), scores, draw.normal(size=(9, 9)))
+    assert relative_depth(diagonal(across, GROUP)).value == pytest.approx(depth, rel=1e-12)
+
+
+def test_groups_need_not_lie_together() -> None:
+    """Tokens and their scores in another order give their own values in that order."""
+    order = np.array([4, 0, 3, 1, 2])
+    of = diagonal(BY_HAND[np.ix_(order, order)], TWO_GROUPS[order])
+    assert of.difference.tolist() == [-2, 2, 3, -1, 2]
+    assert pytest.approx(0.75) == of.D
+
+
+def test_scores_all_alike_have_depth_zero() -> None:
+    assert relative_depth(diagonal(np.full((9, 9), 2.5), GROUP)).of_weights(ONES).tolist() == [0.0]
+
+
+def test_a_group_of_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="group of one"):
+        diagonal(np.eye(3), np.array([0, 0, 1]))

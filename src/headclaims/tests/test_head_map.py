@@ -1,0 +1,302 @@
+"""Map statistics of many heads: each against plain numpy on the same E and weights."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from headclaims import head_map
+from headclaims.cache import Cache
+from headclaims.checkpoint.evidence import Checkpoint, Head, QKWeights
+from headclaims.effective_embedding import AblatedTerms, Variant, ablated_terms, effective_embedding
+from headclaims.head_map import (
+    CommonWords,
+    Groups,
+    LayerMap,
+    TokenSets,
+    statistics_of_gaussian_heads,
+    statistics_of_other_heads,
+)
+from headclaims.similarity import neighbours
+from headclaims.top_attended import probes
+from headclaims.words import WordList, common_words, group_tokens, load_words
+
+EVERYTHING = {"words_depth", "groups_depth", "auc", "kin", "peak"}
+SHARES = {"similar_above_self", "similar_above_dissimilar", "similar_above_variants"}
+HEADS = (Head(2, 1), Head(0, 2), Head(1, 5), Head(0, 5), Head(1, 3))  # in no order of layers
+CLOSE = {"rel": 1e-4, "abs": 1e-4}  # float32 against float64
+D_MODEL, D_HEAD, N_COMMON = 6, 4, 130
+
+Array = np.ndarray
+Score = Callable[[Array, Array, Array | None], Array]
+
+
+def scores_by(W_Q: Array, W_K: Array, b_Q: Array | float = 0.0, b_K: Array | float = 0.0) -> Score:
+    """Scores of tokens x with tokens y; `turn` is None for a token with itself, which takes the diagonal."""
+    return lambda x, y, turn: ((x @ W_Q + b_Q) if turn is None else (x @ W_Q + b_Q) @ turn) @ (y @ W_K + b_K).T
+
+
+def among(score: Score, x: Array, turn: Array | None) -> Array:
+    """Scores among tokens, at offset 0 on the diagonal."""
+    s = score(x, x, turn)
+    np.fill_diagonal(s, score(x, x, None).diagonal())
+    return s
+
+
+def depth(s: Array, group: Array) -> float:
+    """The mean over groups of what the diagonal lies below the rest, in root mean squares after double centring."""
+    below, squares = [], []
+    for g in set(group.tolist()):
+        block = s[np.ix_(group == g, group == g)]
+        n = len(block)
+        below.append((block.sum() - np.trace(block)) / (n * n - n) - np.trace(block) / n)
+        centre = np.eye(n) - 1 / n
+        squares += np.square(centre @ block @ centre).ravel().tolist()
+    return float(np.mean(below) / math.sqrt(np.mean(squares)))
+
+
+def auc(s: Array, group: Array) -> float:
+    """The share of in-group and cross-group pairs that the in-group score wins."""
+    same = group[:, None] == group
+    inside, across = s[same & ~np.eye(len(s), dtype=bool)], s[~same]
+    return float((inside[:, None] > across).mean() + (inside[:, None] == across).mean() / 2)
+
+
+def peak(s: Array, x: Array) -> float:
+    """The highest mean of s(i, j) − s(i, i) over bins of cosine above the 90th percentile that hold 50 pairs."""
+    unit = x / np.sqrt((x * x).sum(axis=1, keepdims=True))
+    cosine, n, means = unit @ unit.T, len(x), []
+    off = ~np.eye(n, dtype=bool)
+    edge = np.quantile(cosine[np.triu_indices(n, 1)], 0.9)
+    for lower in (k / 50 - 1 for k in range(100)):
+        held = off & (cosine >= lower) & (cosine < lower + 0.02)
+        if lower >= edge and held.sum() >= 100:
+            means.append((s - s.diagonal()[:, None])[held].mean())
+    return float(max(means) / math.sqrt(np.square(s[off]).mean()))
+
+
+def shares(score: Score, common: CommonWords, x_of: Callable[[Tensor], Array], seed: int, turn: Array | None) -> dict:
+    """Of how many words the mean score with their nearest is above the others; the sets are `neighbours`'."""
+    x = x_of(common.tokens)
+    nearest, random = neighbours(torch.from_numpy(x).float(), seed)
+    found: dict[str, list[bool]] = {name: [] for name in SHARES}
+    with_others, own = score(x, x, turn), score(x, x, None).diagonal()
+    for i, variants in enumerate(common.variants):
+        similar = with_others[i, nearest[i]].mean()
+        found["similar_above_self"].append(similar > own[i])
+        found["similar_above_dissimilar"].append(similar > with_others[i, random[i]].mean())
+        if len(variants):
+            found["similar_above_variants"].append(similar > score(x[i : i + 1], x_of(variants), turn).mean())
+    return {name: float(np.mean(above)) for name, above in found.items()}
+
+
+@pytest.fixture(scope="module")
+def words(planted: Checkpoint) -> WordList:
+    return load_words("write-up").that_count(planted.single_token, "planted")
+
+
+@pytest.fixture(scope="module")
+def sets(planted: Checkpoint, words: WordList) -> TokenSets:
+    """All sets of the planted checkpoint, of common words the first hundred and fifty."""
+    known, vocabulary = planted.single_token, planted.vocabulary
+    return TokenSets(
+        Groups.of(words, known),
+        Groups.of(group_tokens(known, "planted"), known),
+        CommonWords.of(common_words(known, "planted")[:150], known, vocabulary),
+        probes([words], known, vocabulary),
+    )
+
+
+@pytest.fixture(scope="module")
+def terms(planted: Checkpoint, words: WordList) -> AblatedTerms:
+    return ablated_terms(planted, 2, words, Variant.MEAN)
+
+
+@pytest.fixture(scope="module")
+def biased(planted: Checkpoint) -> Checkpoint:
+    """The planted checkpoint with random biases in every head: its own are 0 on words."""
+
+    def qk_weights(layer: int) -> QKWeights:
+        weights = planted.qk_weights(layer)
+        b_Q, b_K = torch.randn(2, *weights.b_Q.shape, generator=torch.Generator().manual_seed(layer)) / 2
+        return replace(weights, b_Q=b_Q, b_K=b_K)
+
+    other = copy.copy(planted)
+    other.qk_weights = qk_weights
+    return other
+
+
+@pytest.fixture(scope="module")
+def expected(biased: Checkpoint, words: WordList, sets: TokenSets) -> dict[str, list[float]]:
+    """Every statistic of `HEADS`, one head after the other, from each layer's own E."""
+    found: dict[str, list[float]] = {}
+    assert sets.groups is not None
+    assert sets.common is not None
+    assert sets.probes is not None
+    for head in HEADS:
+        E = effective_embedding(biased, head.layer, words, Cache(None)).double().numpy()
+        weights = biased.qk_weights(head.layer)
+        W_Q, W_K, b_Q, b_K = (getattr(weights, n)[head.index].double().numpy() for n in ("W_Q", "W_K", "b_Q", "b_K"))
+        bare, full = scores_by(W_Q, W_K), scores_by(W_Q, W_K, b_Q, b_K)
+        statistics = shares(full, sets.common, lambda tokens, E=E: E[tokens], 3, None)
+        for name, groups in (("words_depth", sets.words), ("groups_depth", sets.groups)):
+            statistics[name] = depth(among(bare, E[groups.tokens], None), groups.group)
+        statistics["auc"] = auc(among(full, E[sets.groups.tokens], None), sets.groups.group)
+        common = E[sets.common.tokens]
+        statistics["peak"] = peak(among(full, common, None), common)
+        kin, every = [], full(E[sets.probes.tokens], E, None)
+        for token, category, row in zip(sets.probes.tokens, sets.probes.category, every, strict=True):
+            top = np.argsort(-row, kind="stable")[:10]
+            text = [biased.vocabulary[key].strip().lower() for key in top]
+            own = biased.vocabulary[token].strip().lower()
+            kin.append(sum(sets.probes.member[category, k] and t != own for k, t in zip(top, text, strict=True)))
+        statistics["kin"] = float(np.mean(kin))
+        for name, value in statistics.items():
+            found.setdefault(name, []).append(value)
+    return found
+
+
+@pytest.mark.parametrize("at_once", [4096, 700])
+def test_other_heads_are_measured_on_their_own_layers_embedding(
+    biased: Checkpoint,
+    sets: TokenSets,
+    terms: AblatedTerms,
+    expected: dict[str, list[float]],
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
+) -> None:
+    """In the order that heads are given in, however the vocabulary is split."""
+    monkeypatch.setattr(head_map, "TOKENS_AT_ONCE", at_once)
+    found = statistics_of_other_heads(biased, HEADS, sets, terms, None, 3)
+    assert set(found) == EVERYTHING | SHARES == set(expected)
+    for name, values in expected.items():
+        assert found[name].tolist() == pytest.approx(values, **CLOSE), name
+    # Layers and heads differ, so that none could stand in for another.
+    assert all(len({round(v, 3) for v in found[name]}) == len(HEADS) for name in ("words_depth", "auc", "peak"))
+
+
+def test_statistics_of_missing_sets_are_left_out(
+    biased: Checkpoint, sets: TokenSets, terms: AblatedTerms, expected: dict[str, list[float]]
+) -> None:
+    """Those of other sets are what they were, also where nothing asks for the whole vocabulary."""
+    for kept, names in (
+        ({"groups": None, "common": None, "probes": None}, {"words_depth"}),
+        ({"common": None, "probes": None}, {"words_depth", "groups_depth", "auc"}),
+        ({"groups": None, "common": None}, {"words_depth", "kin"}),
+        ({"groups": None, "probes": None}, {"words_depth", "peak", *SHARES}),
+    ):
+        found = statistics_of_other_heads(biased, HEADS, replace(sets, **kept), terms, None, 3)
+        assert set(found) == names
+        for name in names:
+            assert found[name].tolist() == pytest.approx(expected[name], **CLOSE), name
+
+
+def test_a_layer_that_cannot_give_a_statistic_has_nan(
+    biased: Checkpoint, sets: TokenSets, terms: AblatedTerms, words: WordList
+) -> None:
+    """Of sixty common words layer 0 has one high bin of fifty pairs, the layers after it none."""
+    assert sets.common is not None
+    common = CommonWords(sets.common.tokens[:60], sets.common.variants[:60])
+    fewer = replace(sets, common=common, groups=None, probes=None)
+    found = statistics_of_other_heads(biased, HEADS, fewer, terms, None, 3)
+    assert np.isnan(found["peak"]).tolist() == [True, False, True, False, True]
+    assert not any(np.isnan(values).any() for name, values in found.items() if name != "peak")
+    x = effective_embedding(biased, 0, words, Cache(None))[common.tokens].double().numpy()
+    weights = biased.qk_weights(0)
+    for place in (1, 3):
+        of_head = (getattr(weights, n)[HEADS[place].index].double().numpy() for n in ("W_Q", "W_K", "b_Q", "b_K"))
+        assert found["peak"][place] == pytest.approx(peak(among(scores_by(*of_head), x, None), x), **CLOSE)
+    later = [head for head in HEADS if head.layer]
+    assert "peak" not in statistics_of_other_heads(biased, later, fewer, terms, None, 3)
+
+
+def made_up(n_common: int = N_COMMON, turn: Tensor | None = None, variants: bool = True) -> LayerMap:
+    """Eleven tokens of three groups, and common words of two variants each; E is random."""
+    group = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2])
+    common = torch.arange(20, 20 + n_common)
+    of_word = tuple(torch.arange(400 + i, 400 + i + 2 * variants) for i in range(n_common))
+    groups = Groups(torch.arange(11).flip(0), group)
+    sets = TokenSets(groups, Groups(torch.arange(3, 14), group), CommonWords(common, of_word), None)
+    rows = torch.randn(len(sets.needed), D_MODEL, generator=torch.Generator().manual_seed(1))
+    return LayerMap(sets, rows, turn, 5)
+
+
+@pytest.mark.parametrize("rotary", [False, True])
+def test_gaussian_heads_are_those_drawn(rotary: bool) -> None:
+    """The same draws, sixteen heads at a time, W_Q before W_K, each measured by numpy."""
+    draw = torch.Generator().manual_seed(2)
+    layer = made_up(turn=torch.randn(D_HEAD, D_HEAD, generator=draw) if rotary else None)
+    turn = None if layer.turn is None else layer.turn.double().numpy()
+    sets = layer.sets
+    assert sets.groups is not None
+    assert sets.common is not None
+
+    def x_of(tokens: Tensor) -> Array:
+        return np.stack([layer.rows[sets.needed.tolist().index(t)].double().numpy() for t in tokens.tolist()])
+
+    found = statistics_of_gaussian_heads(layer, 19, D_HEAD, seed=8)
+    assert set(found) == {"words_depth", "groups_depth", "peak", *SHARES}
+    assert {len(values) for values in found.values()} == {19}
+    draw = torch.Generator().manual_seed(8)
+    batches = [torch.randn(2, size, D_MODEL, D_HEAD, generator=draw).double().numpy() for size in (16, 3)]
+    for head, (W_Q, W_K) in enumerate(np.concatenate(batches, axis=1).swapaxes(0, 1)):
+        score = scores_by(W_Q, W_K)
+        expected = shares(score, sets.common, x_of, 5, turn)
+        for name, groups in (("words_depth", sets.words), ("groups_depth", sets.groups)):
+            expected[name] = depth(among(score, x_of(groups.tokens), turn), groups.group)
+        x = x_of(sets.common.tokens)
+        expected["peak"] = peak(among(score, x, turn), x)
+        assert {name: values[head] for name, values in found.items()} == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_gaussian_heads_depend_on_the_seed_alone() -> None:
+    layer = made_up()
+    one, again, other = (statistics_of_gaussian_heads(layer, 18, D_HEAD, seed) for seed in (0, 0, 1))
+    more = statistics_of_gaussian_heads(layer, 40, D_HEAD, 0)
+    for name, values in one.items():
+        assert values.tolist() == again[name].tolist()
+        assert values[:16].tolist() == more[name][:16].tolist()
+        assert values.tolist() != other[name].tolist()
+        assert len(more[name]) == 40
+
+
+def test_statistics_that_a_layer_cannot_give_are_left_out() -> None:
+    """Forty words are too few for a high bin; without variants none can be avoided; without words there is no share."""
+    layer = made_up()
+    depths = {"words_depth", "groups_depth"}
+    few = statistics_of_gaussian_heads(made_up(n_common=40), 2, D_HEAD, 0)
+    assert set(few) == depths | SHARES
+    alone = statistics_of_gaussian_heads(made_up(variants=False), 2, D_HEAD, 0)
+    assert set(alone) == depths | SHARES - {"similar_above_variants"} | {"peak"}
+    bare = replace(layer, sets=replace(layer.sets, common=None, groups=None), rows=layer.rows[:11])
+    assert set(statistics_of_gaussian_heads(bare, 2, D_HEAD, 0)) == {"words_depth"}
+
+
+@pytest.mark.parametrize(("word", "token", "variants"), [("north", 7, [8]), ("east", 0, [1, 2, 4]), ("west", 5, [])])
+def test_variants_differ_in_case_and_space_alone(word: str, token: int, variants: list[int]) -> None:
+    vocabulary = [" east", " East", "east", " Eastern", "EAST", " west", "eas", " north", "North", " eastern"]
+    words = CommonWords.of([word], {text: i for i, text in enumerate(vocabulary)}.get, vocabulary)
+    assert words.tokens.tolist() == [token]
+    assert [some.tolist() for some in words.variants] == [variants]
+
+
+def test_common_words_keep_their_order() -> None:
+    vocabulary = ["West", " east", " west", " East", " north", "north"]
+    words = CommonWords.of(["north", "east", "west"], {t: i for i, t in enumerate(vocabulary)}.get, vocabulary)
+    assert words.tokens.tolist() == [4, 1, 2]
+    assert [some.tolist() for some in words.variants] == [[5], [3], [0]]
+
+
+def test_needed_tokens_are_those_of_all_sets_once() -> None:
+    sets = TokenSets(
+        Groups(torch.tensor([9, 2]), np.array([0, 0])),
+        Groups(torch.tensor([2, 30]), np.array([0, 1])),
+        CommonWords(torch.tensor([5, 9]), (torch.tensor([40, 1]), torch.tensor([9, 7]))),
+        None,
+    )
+    assert sets.needed.tolist() == [1, 2, 5, 7, 9, 30, 40]

@@ -1,0 +1,142 @@
+"""Whom category words attend to, on a vocabulary of sixteen tokens, by hand."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from headclaims.errors import NotAssessable
+from headclaims.top_attended import form, probes, published_overlap, top_attended
+from headclaims.vocabulary_scores import TokenScores
+from headclaims.words import WordList
+
+VOCABULARY = (
+    *(" red", "Red", " RED", " blue", "green", " green", " 24", "57", " 8", " 1989", "2024", " 19890"),
+    *(" dog", " cat", " cow", "Dog"),
+)
+IDS = {token: i for i, token in enumerate(VOCABULARY)}
+COLOURS = WordList("colours", {"colours": ("red", "blue", "green", "mauve"), "few": ("dog", "bee")})
+ANIMALS = WordList("animals", {"animals": ("dog", "cat", "cow")})
+
+
+def single_token(text: str) -> int | None:
+    return IDS.get(text)
+
+
+def scores_with(tops: Sequence[Sequence[str]], asking: Sequence[int], vocabulary: Sequence[str]) -> TokenScores:
+    """Scores of which these tokens are the highest, best first, ten a probe, for as many keys as the vocabulary has."""
+    wanted = torch.zeros(len(tops), len(vocabulary))
+    for i, top in enumerate(tops):
+        assert len(set(top)) == 10
+        for rank, token in enumerate(top):
+            wanted[i, vocabulary.index(token)] = 20.0 - rank
+    own = torch.tensor([wanted[i, token] for i, token in enumerate(asking)])
+    return TokenScores(wanted, torch.eye(len(vocabulary)), own)
+
+
+def test_a_form_has_neither_case_nor_space() -> None:
+    assert [form(token) for token in (" Red", "RED", "red", " red")] == ["red"] * 4
+    assert form(" reds") != "red"
+
+
+def test_probes_are_the_words_that_count_of_all_lists() -> None:
+    """`mauve` is no token, `few` has one word that is, and so `dog` asks as an animal alone."""
+    asking = probes([COLOURS, ANIMALS], single_token, VOCABULARY)
+    assert [VOCABULARY[token] for token in asking.tokens] == [" red", " blue", " green", " dog", " cat", " cow"]
+    assert asking.category.tolist() == [0, 0, 0, 1, 1, 1]
+    members = [[VOCABULARY[token] for token in np.flatnonzero(row)] for row in asking.member]
+    assert members[0] == [" red", "Red", " RED", " blue", "green", " green"]
+    assert members[1] == [" dog", " cat", " cow", "Dog"]
+    same = [[VOCABULARY[i] for i in range(16) if asking.form_of[i] == asking.form_of[token]] for token in (0, 4, 12)]
+    assert same == [[" red", "Red", " RED"], ["green", " green"], [" dog", "Dog"]]
+
+
+def test_two_digits_are_numbers_and_four_are_years() -> None:
+    """In any form, for the categories of these names alone; words of the list count as they are."""
+    vocabulary = (*VOCABULARY, " 42", " 69", "٤٢", " 1999", " 1972")
+    ids = {token: i for i, token in enumerate(vocabulary)}
+    words = WordList("digits", {"numbers": ("24", "42", "69"), "years": ("1989", "1999", "1972")})
+    asking = probes([words], ids.get, vocabulary)
+    members = [{vocabulary[token] for token in np.flatnonzero(row)} for row in asking.member]
+    assert members == [{" 24", "57", " 42", " 69"}, {" 1989", "2024", " 1999", " 1972"}]
+    other = WordList("digits", {"sums": ("24", "42", "69"), "years": ("1989", "1999", "1972")})
+    assert vocabulary.index("57") not in np.flatnonzero(probes([other], ids.get, vocabulary).member[0])
+
+
+def test_categories_of_one_name_are_one_and_words_ask_once() -> None:
+    more = WordList("more", {"colours": ("red", "green", "24", "blue")})
+    asking = probes([COLOURS, ANIMALS, more], single_token, VOCABULARY)
+    assert [VOCABULARY[token] for token in asking.tokens] == [
+        *(" red", " blue", " green", " 24"),
+        *(" dog", " cat", " cow"),
+    ]
+    assert asking.category.tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert asking.member[0].sum() == 7
+
+
+def test_a_list_of_which_nothing_counts_adds_nothing() -> None:
+    nothing = WordList("nothing", {"metals": ("iron", "tin", "zinc"), "few": ("dog", "cat")})
+    with_it = probes([nothing, COLOURS, ANIMALS], single_token, VOCABULARY)
+    assert with_it.tokens.tolist() == probes([COLOURS, ANIMALS], single_token, VOCABULARY).tokens.tolist()
+    assert with_it.member.shape == (2, 16)
+
+
+@pytest.mark.parametrize(("lists", "n"), [([COLOURS], 1), ([WordList("none", {"metals": ("tin",)})], 0), ([], 0)])
+def test_fewer_than_two_categories_are_not_assessable(lists: list[WordList], n: int) -> None:
+    with pytest.raises(NotAssessable, match=f"{n} categories .* wanted 2"):
+        probes(lists, single_token, VOCABULARY)
+
+
+def test_the_ten_highest_by_hand() -> None:
+    """Kin in any form; itself, and its variants, are no kin; what is below the ten counts for nothing."""
+    asking = probes([COLOURS, ANIMALS], single_token, VOCABULARY)
+    others = [" 24", "57", " 8", " 1989", "2024", " 19890"]
+    tops = [
+        ["Red", " RED", "green", " green", *others],  # red: two variants, and two forms of green
+        ["green", "Red", " RED", " red", *others],  # blue: four kin
+        [" green", "Dog", " dog", " cat", *others],  # green: itself, and no kin
+        [" red", " blue", "Red", " green", *others],  # dog: none
+        ["Dog", " dog", " cow", " red", *others],  # cat: three kin
+        [" cow", "Dog", " cat", " red", *others],  # cow: itself, two kin
+    ]
+    found = top_attended(asking, scores_with(tops, asking.tokens.tolist(), VOCABULARY))
+    assert [[VOCABULARY[key] for key in row] for row in found.keys.tolist()] == tops
+    assert found.kin.tolist() == [2, 4, 0, 0, 3, 2]
+    assert found.itself.tolist() == [True, False, True, False, False, True]
+    assert found.mean_kin.value == pytest.approx(11 / 6)
+    assert found.share_itself.value == pytest.approx(3 / 6)
+    weights = np.array([[1.0, 3, 0, 0, 2, 0]])
+    assert found.mean_kin.of_weights(weights)[0] == pytest.approx((2 + 12 + 6) / 6)
+    assert found.share_itself.of_weights(weights)[0] == pytest.approx(1 / 6)
+
+
+def test_a_probes_own_score_counts_in_place_of_its_product() -> None:
+    asking = probes([COLOURS, ANIMALS], single_token, VOCABULARY)
+    queries = torch.zeros(6, 16)
+    queries[:, :3] = 1.0  # red, Red and RED first, the rest tied: 3…9 by their order
+    scores = TokenScores(queries, torch.eye(16), torch.tensor([-1.0, 0, 0, 0, 0, 0]))
+    found = top_attended(asking, scores)
+    assert found.keys[0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert found.keys[1].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert found.kin[:2].tolist() == [3, 5]
+
+
+def test_published_lists_are_multisets_without_spaces_and_with_case() -> None:
+    vocabulary = (" red", "Green", " Green", "green", " green", "GREEN", "Blue", "blue", "White", *"abcdef")
+    ids = {token: i for i, token in enumerate(vocabulary)}
+    top = ["Green", "GREEN", " Green", "green", "blue", " red", "a", "b", "c", "d"]
+    asked: list[list[int]] = []
+
+    def scores_of(tokens: Tensor) -> TokenScores:
+        asked.append(tokens.tolist())
+        return scores_with([top], tokens.tolist(), vocabulary)
+
+    published = {
+        "red": ["Green", "_Green", "Green", "green", "_green", "Blue", "_blue", "GREEN", "white", "e"],
+        "mauve": ["Green"],  # no token
+    }
+    # Green twice of three, green once of two, GREEN, blue; not Blue, for its case, nor white and e.
+    assert published_overlap(published, ids.get, vocabulary, scores_of) == {"red": 5, "mauve": 0}
+    assert asked == [[0]]

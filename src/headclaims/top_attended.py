@@ -1,0 +1,125 @@
+"""Whom category words attend to over the whole vocabulary: the ten highest-scoring keys of each.
+
+Axes: `token` the vocabulary, `probe` the category words that ask, `category` of either list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from headclaims.errors import NotAssessable
+from headclaims.prompts import token_id
+from headclaims.resampling import OverTokens
+from headclaims.vocabulary_scores import TokenScores, top_keys
+from headclaims.words import WordList, counted_categories
+
+TOP = 10
+# Of these two categories of the write-up every number of so many digits is a member.
+DIGITS = {"numbers": re.compile(r"\d\d", re.ASCII), "years": re.compile(r"\d{4}", re.ASCII)}
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Category words that ask, and who is whose kin in the vocabulary.
+
+    `form_of[token]` numbers the tokens' forms, case and space aside; `member[category, token]` says which tokens are a
+    word of a category, in any form.
+    """
+
+    tokens: Int[np.ndarray, " probe"]
+    category: Int[np.ndarray, " probe"]
+    member: Bool[np.ndarray, "category token"]
+    form_of: Int[np.ndarray, " token"]
+
+
+def form(token: str) -> str:
+    """A token without its space, in lower case: what case and space variants share."""
+    return token.strip().casefold()
+
+
+def probes(lists: Sequence[WordList], single_token: Callable[[str], int | None], vocabulary: Sequence[str]) -> Probes:
+    """The words of these lists that count, each once, against the vocabulary's tokens as text.
+
+    Categories of the same name in several lists are one. Raises NotAssessable where fewer than two categories count.
+    """
+    categories: dict[str, dict[str, int]] = {}
+    for words in lists:
+        for name, members in counted_categories(words.categories, single_token).items():
+            for word in members:
+                categories.setdefault(name, {})[word] = token_id(single_token, word)
+    if len(categories) < 2:
+        raise NotAssessable(f"probes: {len(categories)} categories of all lists count under this tokenizer; wanted 2")
+    forms = [form(token) for token in vocabulary]
+    number_of = {text: number for number, text in enumerate(dict.fromkeys(forms))}
+    member = np.zeros((len(categories), len(forms)), dtype=bool)
+    for i, (name, found) in enumerate(categories.items()):
+        wanted = {form(word) for word in found}
+        digits = DIGITS.get(name)
+        member[i] = [text in wanted or bool(digits and digits.fullmatch(text)) for text in forms]
+    return Probes(
+        np.array([token for found in categories.values() for token in found.values()]),
+        np.array([i for i, found in enumerate(categories.values()) for _ in found]),
+        member,
+        np.array([number_of[text] for text in forms]),
+    )
+
+
+@dataclass(frozen=True)
+class TopAttended:
+    """For each probe: how many of its category are among its ten highest keys, and whether a form of itself is."""
+
+    kin: Int[np.ndarray, " probe"]
+    itself: Bool[np.ndarray, " probe"]
+    keys: Int[Tensor, "probe rank"]
+
+    @property
+    def mean_kin(self) -> OverTokens:
+        """The mean number of kin among the ten."""
+        kin = self.kin.astype(float)
+        return OverTokens(len(kin), lambda weights: weights @ kin / weights.sum(axis=1))
+
+    @property
+    def share_itself(self) -> OverTokens:
+        """The share of probes that have themselves, or a case or space variant, among the ten."""
+        itself = self.itself.astype(float)
+        return OverTokens(len(itself), lambda weights: weights @ itself / weights.sum(axis=1))
+
+
+def top_attended(asking: Probes, scores: TokenScores) -> TopAttended:
+    """The ten highest keys of each probe in `scores`: queries the probes, keys the vocabulary."""
+    found = top_keys(scores, torch.from_numpy(asking.tokens), TOP).keys
+    top = found.numpy()
+    same = asking.form_of[top] == asking.form_of[asking.tokens][:, None]
+    related = asking.member[asking.category[:, None], top] & ~same
+    return TopAttended(related.sum(axis=1), same.any(axis=1), found)
+
+
+def published_overlap(
+    published: Mapping[str, Sequence[str]],
+    single_token: Callable[[str], int | None],
+    vocabulary: Sequence[str],
+    scores_of: Callable[[Int[Tensor, " query"]], TokenScores],
+) -> dict[str, int]:
+    """For each published list (by its probe) how many of its entries are among the probe's ten highest keys.
+
+    Entries are compared as multisets, case kept and spaces off, since the write-up drops space marks unevenly.
+    """
+    overlap = {}
+    for word, entries in published.items():
+        token = single_token(" " + word)
+        if token is None:
+            overlap[word] = 0
+            continue
+        asked = torch.tensor([token])
+        keys = top_keys(scores_of(asked), asked, TOP).keys[0].tolist()
+        found = Counter(vocabulary[key].strip() for key in keys)
+        overlap[word] = sum((found & Counter(entry.strip("_ ") for entry in entries)).values())
+    return overlap
