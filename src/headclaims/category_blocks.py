@@ -36,18 +36,23 @@ def block_auc(scores: Float[np.ndarray, "token token"], group: Int[np.ndarray, "
     return OverTokens(len(group), of_weights)
 
 
+ROUNDING = 1e-5
+"""Of the root mean square of scores: float32 leaves differences below that to chance."""
+
+
 @dataclass(frozen=True)
 class Diagonal:
     """For each query token of groups: its mean score with the rest of its group less that with itself, and the spread.
 
     `square[i]` is the sum over the group of token i's squared scores after double centring (row, column and grand mean
-    of the group's block taken off), `size[i]` the group's size.
+    of the group's block taken off), `size[i]` the group's size. A root mean square up to `noise` is rounding.
     """
 
     group: Int[np.ndarray, " token"]
     difference: Float[np.ndarray, " token"]
     square: Float[np.ndarray, " token"]
     size: Int[np.ndarray, " token"]
+    noise: float
 
     @property
     def D(self) -> float:
@@ -58,7 +63,7 @@ class Diagonal:
 def diagonal(scores: Float[np.ndarray, "token token"], group: Int[np.ndarray, " token"]) -> Diagonal:
     """`Diagonal` of scores among grouped tokens; raises ValueError for a group of one."""
     difference, square = np.zeros(len(group)), np.zeros(len(group))
-    size = np.zeros(len(group), dtype=int)
+    size, raw = np.zeros(len(group), dtype=int), np.zeros(len(group))
     for g in np.unique(group):
         (members,) = np.nonzero(group == g)
         n = len(members)
@@ -69,7 +74,8 @@ def diagonal(scores: Float[np.ndarray, "token token"], group: Int[np.ndarray, " 
         difference[members] = (block.sum(axis=1) - own) / (n - 1) - own
         centred = block - block.mean(axis=0) - block.mean(axis=1, keepdims=True) + block.mean()
         square[members], size[members] = np.square(centred).sum(axis=1), n
-    return Diagonal(group, difference, square, size)
+        raw[members] = np.square(block).sum(axis=1)
+    return Diagonal(group, difference, square, size, ROUNDING * float(np.sqrt(raw.sum() / size.sum())))
 
 
 def relative_depth(of: Diagonal) -> OverTokens:
@@ -83,7 +89,7 @@ def relative_depth(of: Diagonal) -> OverTokens:
         with np.errstate(invalid="ignore", divide="ignore"):
             by_group = (weights * of.difference) @ member.T / (weights @ member.T)
             spread = np.sqrt(weights @ of.square / (weights @ of.size))
-            # Scores that are all alike have no diagonal to be dark.
-            return np.asarray(np.where(spread > 0, np.nanmean(by_group, axis=1) / spread, 0.0))
+            # Scores that are alike but for rounding have no diagonal to be dark.
+            return np.asarray(np.where(spread > of.noise, np.nanmean(by_group, axis=1) / spread, 0.0))
 
     return OverTokens(len(of.group), of_weights)

@@ -61,13 +61,13 @@ class CommonWords:
     """Common words as tokens, and for each its case and space variants in the vocabulary."""
 
     tokens: Int[Tensor, " word"]
-    variants: tuple[Int[Tensor, " variant"], ...]
+    variants: tuple[Int[Tensor, " _"], ...]
 
     @classmethod
     def of(
         cls, words: Sequence[str], single_token: Callable[[str], int | None], vocabulary: Sequence[str]
     ) -> CommonWords:
-        """A variant differs in case and leading space alone."""
+        """A variant differs in case and white space around it alone."""
         of_form: dict[str, list[int]] = {}
         for token, text in enumerate(vocabulary):
             of_form.setdefault(form(text), []).append(token)

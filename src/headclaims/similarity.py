@@ -181,7 +181,7 @@ class CosineBins:
 
 
 def cosine_bins(words: Float[Tensor, "word d_model"]) -> CosineBins:
-    """Bins of all pairs; raises NotAssessable where none above the 90th percentile holds 50 pairs."""
+    """Bins of all pairs; raises NotAssessable where none from the 90th percentile to below 1 holds 50 pairs."""
     unit = torch.nn.functional.normalize(words.double(), dim=1)
     n = len(words)
     of_pair, upper = np.empty((n, n), dtype=np.uint8), []
@@ -195,8 +195,10 @@ def cosine_bins(words: Float[Tensor, "word d_model"]) -> CosineBins:
     edge = float(np.quantile(np.concatenate(upper), HIGH_QUANTILE))
     pairs = np.bincount(of_pair.reshape(-1), minlength=N_BINS)[:N_BINS] / 2
     high = np.flatnonzero((lower_edge(np.arange(N_BINS)) >= edge) & (pairs >= PAIRS_IN_A_BIN))
-    if not len(high):
-        raise NotAssessable(f"no bin of cosines above their 90th percentile, {edge:.3f}, holds {PAIRS_IN_A_BIN} pairs")
+    if not (high < N_BINS - 1).any():
+        raise NotAssessable(
+            f"no bin of cosines from their 90th percentile, {edge:.3f}, to below 1 holds {PAIRS_IN_A_BIN} pairs"
+        )
     return CosineBins(of_pair, high)
 
 
@@ -255,12 +257,14 @@ def peak_height(
     """The highest mean of s(i, j) − s(i, i) over high bins, in root mean squares of the scores.
 
     Where that is in the bin of cosine 1 there is no peak below 1: the statistic is then how far the rest stays below.
+    NaN where no bin below 1 has a pair.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         means = np.where(pairs > 0, sums / pairs, -np.inf)
         below = np.where(high == N_BINS - 1, -np.inf, means).max(axis=-1)
         at_one = np.where(high == N_BINS - 1, means, -np.inf).max(axis=-1)
-        height = np.where(at_one > below, np.maximum(below, -1e30) - at_one, below)
+        height = np.where(at_one > below, below - at_one, below)
+        height = np.where(np.isfinite(height), height, np.nan)
         return np.asarray(np.where(mean_square > 0, height / np.sqrt(mean_square), 0.0))
 
 

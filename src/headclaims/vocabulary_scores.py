@@ -72,8 +72,8 @@ def top_keys(scores: TokenScores, own_key: Int[Tensor, " query"], k: int, tile: 
     Equal scores rank by key. Raises ValueError for more than all keys.
     """
     n_queries, n_keys = len(scores.queries), len(scores.keys)
-    if k > n_keys:
-        raise ValueError(f"the {k} highest of {n_keys} keys; wanted at most all")
+    if not 1 <= k <= n_keys:
+        raise ValueError(f"the {k} highest of {n_keys} keys; wanted one at least and at most all")
     best = torch.full((n_queries, 0), -torch.inf)
     which = torch.zeros((n_queries, 0), dtype=torch.int64)
     above = torch.zeros(n_queries, dtype=torch.int64)

@@ -78,24 +78,26 @@ def group_tokens(single_token: Callable[[str], int | None], checkpoint: str) -> 
     """
     groups = _parse("groups", tomllib.loads(_built_in("groups-write-up")))
     distinct = {
-        group: tuple({word.casefold(): word for word in reversed(members)}[form] for form in _forms(members))
-        for group, members in groups.categories.items()
+        group: tuple({word.casefold(): word for word in reversed(members)}.values())[::-1]
+        for group, members in counted_categories(groups.categories, single_token, fewest=1).items()
     }
-    kept = counted_categories(distinct, single_token)
+    kept = {group: members for group, members in distinct.items() if len(members) >= WORDS_FOR_A_CATEGORY}
     if len(kept) < GROUPS:
-        raise NotAssessable(_too_few("group tokens", "groups", distinct, kept, checkpoint, GROUPS))
+        raise NotAssessable(_too_few("group tokens", "groups", groups.categories, kept, checkpoint, GROUPS))
     return WordList("group tokens", kept)
 
 
 def counted_categories(
-    categories: Mapping[str, tuple[str, ...]], single_token: Callable[[str], int | None]
+    categories: Mapping[str, tuple[str, ...]],
+    single_token: Callable[[str], int | None],
+    fewest: int = WORDS_FOR_A_CATEGORY,
 ) -> dict[str, tuple[str, ...]]:
-    """The categories of which three or more words are one token with a leading space, with those words alone."""
+    """The categories of which `fewest` or more words are one token with a leading space, with those words alone."""
     counted = {
         category: tuple(word for word in members if single_token(" " + word) is not None)
         for category, members in categories.items()
     }
-    return {category: members for category, members in counted.items() if len(members) >= WORDS_FOR_A_CATEGORY}
+    return {category: members for category, members in counted.items() if len(members) >= fewest}
 
 
 def _too_few(
@@ -110,10 +112,6 @@ def _too_few(
         f"{what}: {len(kept)} of {len(all_of_them)} {unit} have {WORDS_FOR_A_CATEGORY} words that are one token under "
         f"the tokenizer of {checkpoint}; wanted at least {wanted}"
     )
-
-
-def _forms(members: tuple[str, ...]) -> list[str]:
-    return list(dict.fromkeys(word.casefold() for word in members))
 
 
 def common_words(single_token: Callable[[str], int | None], checkpoint: str) -> tuple[str, ...]:

@@ -143,3 +143,11 @@ def test_scores_all_alike_have_depth_zero() -> None:
 def test_a_group_of_one_is_refused() -> None:
     with pytest.raises(ValueError, match="group of one"):
         diagonal(np.eye(3), np.array([0, 0, 1]))
+
+
+def test_scores_alike_but_for_rounding_have_no_depth() -> None:
+    """3.7 everywhere, give or take 1e-7: what float32 leaves of a head that tells no tokens apart."""
+    scores = 3.7 + 1e-7 * np.random.default_rng(0).standard_normal((8, 8))
+    assert relative_depth(diagonal(scores, np.repeat([0, 1], 4))).value == 0.0
+    told_apart = scores - 1e-3 * np.eye(8)
+    assert relative_depth(diagonal(told_apart, np.repeat([0, 1], 4))).value > 1

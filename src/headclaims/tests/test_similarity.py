@@ -140,8 +140,10 @@ def test_bins_begin_at_minus_one_and_hold_their_lower_edge() -> None:
     """Angles between vectors of a plane whose cosines are edges, middles, −1 and 1."""
     wanted = [-1.0, -0.99, -0.98, -0.5, 0.0, 0.01, 0.5, 0.94, 0.96, 0.999, 1.0]
     plane = [[1.0, 0.0]] * 11 + [[c, math.sqrt(1 - c * c)] for c in wanted]
-    words = torch.tensor(plane, dtype=torch.float64)
-    of_pair = cosine_bins(words).of_pair
+    # A crowd across the plane, some of whose cosines are a little below 1, so that a bin is high.
+    crowd = [[0.0, 0.0, math.cos(i / 15), math.sin(i / 15)] for i in range(60)]
+    words = torch.tensor([[*pair, 0.0, 0.0] for pair in plane] + crowd, dtype=torch.float64)
+    of_pair = cosine_bins(words).of_pair[:22, :22]
     assert of_pair[0, 11:].tolist() == [0, 0, 1, 25, 50, 50, 75, 97, 98, 99, 100]
     assert of_pair[11:, 0].tolist() == of_pair[0, 11:].tolist()
     assert of_pair.diagonal().tolist() == [N_BINS] * 22 == [101] * 22

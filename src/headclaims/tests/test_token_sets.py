@@ -120,3 +120,10 @@ def test_under_three_hundred_common_words_are_not_assessable(english: list[str],
         return
     with pytest.raises(NotAssessable, match=r"^common words: 299 are one token .* this one; wanted at least 300$"):
         common_words(single_token, "this one")
+
+
+def test_a_case_that_is_no_token_is_no_reason_to_drop_another() -> None:
+    """` blue` is several tokens here: ` Blue`, the later one, stays."""
+    known = {" " + word for word in ["Blue", "red", "green", "Monday", "Tuesday", "Friday", "1918", "1920", "1930"]}
+    groups = group_tokens(lambda text: 1 if text in known else None, "made up")
+    assert groups.categories["colours"] == ("red", "Blue", "green")
