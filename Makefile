@@ -6,7 +6,7 @@ ARGS ?=
 # The library, without its tests: what jaxtyping and beartype check while the tests run.
 TYPED = $(shell cd src && ls -d headclaims/[a-z]*.py headclaims/checkpoint headclaims/report | sed 's/\.py$$//; s|/|.|g' | paste -sd, -)
 # One process a processor, one thread each: most tests are small, and threads that wait for one another cost more than they give.
-TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest src/ -n auto --dist loadfile
+TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest src/ -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: install claims test check clean
 

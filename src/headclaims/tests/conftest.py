@@ -12,6 +12,15 @@ from headclaims.checkpoint.evidence import Checkpoint
 from headclaims.tests.small_models import SmallModel, build
 
 
+# Files that take minutes: begun first, they don't keep one processor waiting for the other at the end.
+LONGEST = ("test_smollm2.py", "test_run.py", "test_run_hub.py", "test_planted.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_the_session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that no earlier run has filled, shared by parallel workers."""

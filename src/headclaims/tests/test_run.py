@@ -299,6 +299,7 @@ def test_header_and_footer(planted: ClaimsRun) -> None:
     assert shown in planted.markdown
 
 
+@pytest.mark.slow
 def test_held_out_words(runs: Runs) -> None:
     run = runs("--words", "held-out")
     assert run.status == 0
@@ -308,8 +309,7 @@ def test_held_out_words(runs: Runs) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", ["write-up", "held-out"])
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize(("seed", "words"), [(1, "write-up"), (2, "held-out"), (3, "write-up"), (4, "held-out")])
 def test_other_seeds(runs: Runs, planted: ClaimsRun, seed: int, words: str) -> None:
     """Another draw of the weights, of prompts, resamples and nulls."""
     run = runs("--checkpoint", planted_folder(seed), "--words", words, "--seed", str(seed))
@@ -527,6 +527,7 @@ def test_nothing_assessable(runs: Runs, evidence: Path) -> None:
     assert_sound(run)
 
 
+@pytest.mark.slow
 def test_another_head_of_planted(runs: Runs) -> None:
     """L0H3 copies: no word's kin."""
     run = runs("--head", "L0H3")
@@ -539,6 +540,7 @@ def test_another_head_of_planted(runs: Runs) -> None:
     assert_sound(run)
 
 
+@pytest.mark.slow
 def test_auto_on_planted(runs: Runs, planted: ClaimsRun) -> None:
     run = runs("--head", "auto")
     assert run.status == 0

@@ -79,6 +79,7 @@ def test_a_model_of_the_hub(downloaded: ClaimsRun, planted: ClaimsRun) -> None:
     assert f"auditing {REPO}, L1H5" in downloaded.first_line
 
 
+@pytest.mark.slow
 def test_a_second_run_offline(downloaded: ClaimsRun, home: Path, tmp_path: Path) -> None:
     run = run_claims("--checkpoint", REPO, reports=tmp_path / "reports", env=offline(home))
     assert run.status == 0, run.output
