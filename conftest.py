@@ -2,6 +2,6 @@
 
 import pytest
 
-PLUGINS = ("options", "evidence", "circuits", "nulls", "ablations", "ledger")
+PLUGINS = ("options", "evidence", "circuits", "nulls", "ablations", "steering", "ledger")
 pytest_plugins = [f"fixtures.{name}" for name in PLUGINS]
 pytest.register_assert_rewrite(*pytest_plugins)

@@ -1,11 +1,18 @@
 """Mechanism: about half of the eigenvalues of W_sym are negative, and why that says little."""
 
+import numpy as np
 import pytest
 
+from headclaims.effective_embedding import Variant
 from headclaims.eigenspectrum import column_rank_ratio
 from headclaims.errors import NotAssessable
+from headclaims.head_map import eigen_scatter
+from headclaims.nulls import DRAWS, Null
 from headclaims.qk_circuit import span
-from headclaims.verdict import Measurement, VariantResult
+from headclaims.scatter import Eigenspace, permuted_contrasts
+from headclaims.verdict import Compared, Measurement, VariantResult
+
+OFFSETS = (1, 4, 16, 48)
 
 
 @pytest.mark.claim("half-the-eigenvalues-negative")
@@ -41,4 +48,63 @@ def test_inertia(claim, spectrum, circuit):
             by_construction=True,
         ),
         measured={"positive": positive, "negative": negative, "rank_ratio": rank_ratio},
+    )
+
+
+@pytest.mark.claim("within-scatter-negative-between-positive")
+def test_within_scatter_negative_between_positive(claim, audit, sets, maps, circuit, map_nulls, checkpoint):
+    """W < 0 < b on the group tokens and on the word list; the smaller b − w of both is compared."""
+    sets.require("groups")
+    both = {"groups": sets.tokens.groups, "words": sets.tokens.words}
+
+    def scatters(variant=Variant.MEAN, at=circuit):
+        return {name: eigen_scatter(maps[variant].layer, at, groups) for name, groups in both.items()}
+
+    def smallest(found):
+        """The smaller contrast where w < 0 < b in both, else how far the sign is missed."""
+        missed = max(max(of.w().value, -of.b) for of in found.values())
+        return min(of.contrast().value for of in found.values()) if missed < 0 else -missed
+
+    primary = scatters()
+    turned = {offset: checkpoint.rotation(offset) for offset in OFFSETS}
+    others = {f"offset {d}": scatters(at=circuit.at_offset(R)) for d, R in turned.items() if R is not None}
+    others |= {f"E {variant.value}": scatters(variant) for variant in (Variant.ZERO, Variant.AUTHOR)}
+    space, layer = Eigenspace.of(circuit), maps[Variant.MEAN].layer
+    permuted = [
+        permuted_contrasts(
+            space.values.numpy(),
+            space.coordinates(layer.vectors(groups.tokens)),
+            groups.group,
+            DRAWS,
+            audit.settings.seed,
+        )
+        for groups in both.values()
+    ]
+    contrast = {name: of.contrast() for name, of in primary.items()}
+    claim.resampled(
+        "contrast",
+        contrast["groups"],
+        conditions={f"within_{name}": of.w() for name, of in primary.items()}
+        | {f"between_{name}": of.b for name, of in primary.items()},
+        measured={"contrast_words": contrast["words"].value},
+        compared=Compared("smaller contrast", min(of.value for of in contrast.values()), "high"),
+        nulls=[
+            map_nulls.other_heads("groups_contrast", "words_contrast"),
+            map_nulls.gaussian_heads("groups_contrast", "words_contrast"),
+            Null("permuted words", np.minimum(*permuted)),
+        ],
+        variants=[claim.variant(name, "contrast", smallest(found)) for name, found in others.items()],
+    )
+
+
+@pytest.mark.claim("suppression-is-in-negative-directions")
+def test_suppression_is_in_negative_directions(claim, sets, maps, circuit):
+    """D = D₋ + D₊ with D₊ ≤ 0: wherever the diagonal is dark, D₋ is all of D and more."""
+    sets.require("groups")
+    found = eigen_scatter(maps[Variant.MEAN].layer, circuit, sets.tokens.groups)
+    if found.D <= 0:
+        raise NotAssessable(f"the diagonal is not dark: D = {found.D:.3g} nats on the group tokens, at offset 0")
+    claim.holds(
+        Measurement("share", found.D_negative / found.D, claim.threshold("share"), by_construction=True),
+        measured={"D": found.D, "D_negative": found.D_negative, "D_positive": found.D_positive},
     )

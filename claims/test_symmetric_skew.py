@@ -2,8 +2,10 @@
 
 import pytest
 
+from headclaims.effective_embedding import Variant
+from headclaims.symmetric_scores import Kept, norm_ratio
 from headclaims.symmetric_skew import largest_skew_self_score, random_vectors
-from headclaims.verdict import Measurement, VariantResult
+from headclaims.verdict import Compared, Measurement, VariantResult
 
 
 @pytest.mark.claim("skew-adds-no-self-attention")
@@ -40,4 +42,42 @@ def test_skew_is_weaker(claim, spectrum, offset_spectra, spectral_nulls):
             "frobenius_skew": float(spectrum.norms.skew_frobenius),
             "frobenius_sym": float(spectrum.norms.symmetric_frobenius),
         },
+    )
+
+
+OFFSETS = (1, 4, 16, 48)
+
+
+@pytest.mark.claim("skew-scores-are-weaker")
+def test_skew_scores_are_weaker(claim, sets, maps, circuit, map_nulls, checkpoint):
+    """Over common words the skew part's scores are smaller than the symmetric part's; biases are left out."""
+    sets.require("common")
+    turned = {offset: checkpoint.rotation(offset) for offset in OFFSETS}
+    circuits = {f"offset {d}": circuit.at_offset(R) for d, R in turned.items() if R is not None}
+    words = {variant: token_map.layer.space.words for variant, token_map in maps.items()}
+    variants = [claim.variant(name, "ratio", norm_ratio(c, words[Variant.MEAN]).value) for name, c in circuits.items()]
+    variants += [
+        claim.variant(f"E {variant.value}", "ratio", norm_ratio(circuit, words[variant]).value)
+        for variant in (Variant.ZERO, Variant.AUTHOR)
+    ]
+    claim.resampled(
+        "ratio",
+        norm_ratio(circuit, words[Variant.MEAN]),
+        nulls=[map_nulls.other_heads("skew_scores"), map_nulls.gaussian_heads("skew_scores")],
+        variants=variants,
+    )
+
+
+@pytest.mark.claim("symmetric-part-sufficient")
+def test_symmetric_part_sufficient(claim, category_head, parts):
+    """W_sym in place of W_QK leaves the category score where it was, W_skew does not."""
+    category_head()
+    symmetric, skew = parts.target(Kept.SYMMETRIC), parts.target(Kept.SKEW)
+    claim.resampled(
+        "effect",
+        symmetric.effect,
+        conditions={"skew_effect": skew.effect},
+        measured={"total_variation": symmetric.variation},
+        nulls=[parts.null],
+        compared=Compared("total variation", symmetric.variation, "low"),
     )

@@ -48,7 +48,7 @@ class Cache:
         """
         if self.folder is None:
             return compute()
-        path = self.folder / definition / f"{_key(definition, version, inputs)}.safetensors"
+        path = self.folder / definition / f"{digest(definition, version, inputs)}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             entry = _read(path)
@@ -59,16 +59,17 @@ class Cache:
         return entry
 
 
-def _key(definition: str, version: int, inputs: Mapping[str, Input]) -> str:
-    digest = hashlib.sha256(f"{definition} {version}".encode())
+def digest(definition: str, version: int, inputs: Mapping[str, Input]) -> str:
+    """A sha256 over a definition, its version and its inputs."""
+    hashed = hashlib.sha256(f"{definition} {version}".encode())
     for name in sorted(inputs):
         value = inputs[name]
         if isinstance(value, Tensor):
-            digest.update(f"\n{name} {value.dtype} {tuple(value.shape)} ".encode())
-            _update(digest, value)
+            hashed.update(f"\n{name} {value.dtype} {tuple(value.shape)} ".encode())
+            _update(hashed, value)
         else:
-            digest.update(f"\n{name} {value!r}".encode())
-    return digest.hexdigest()
+            hashed.update(f"\n{name} {value!r}".encode())
+    return hashed.hexdigest()
 
 
 def _update(digest: hashlib._Hash, tensor: Tensor) -> None:

@@ -21,12 +21,12 @@ def block_auc(scores: Float[np.ndarray, "token token"], group: Int[np.ndarray, "
     same = np.equal.outer(group, group)
     within, across = same & ~np.eye(len(group), dtype=bool), ~same
     wins = np.zeros((len(group), len(group)))
-    for i in range(len(group)):
-        ours = scores[i, within[i]]
-        for j in range(len(group)):
-            theirs = np.sort(scores[j, across[j]])
-            below, up_to = np.searchsorted(theirs, ours, "left"), np.searchsorted(theirs, ours, "right")
-            wins[i, j] = (below + up_to).sum() / 2
+    # Row after row of in-group scores, and the row of each.
+    ours, (row, _) = scores[within], np.nonzero(within)
+    for j in range(len(group)):
+        theirs = np.sort(scores[j, across[j]])
+        below, up_to = np.searchsorted(theirs, ours, "left"), np.searchsorted(theirs, ours, "right")
+        wins[:, j] = np.bincount(row, weights=(below + up_to) / 2, minlength=len(group))
     pairs = np.outer(within.sum(axis=1), across.sum(axis=1)).astype(float)
 
     def of_weights(weights: Float[np.ndarray, "resample token"]) -> Float[np.ndarray, " resample"]:

@@ -35,14 +35,14 @@ class HeadSpectra:
 
 def head_spectra(R: Float[Tensor, "head span pair"], at_once: int = 256) -> HeadSpectra:
     """Spectra and norms of heads from the spans of their [W_Q W_K] (`qk_circuit.span`)."""
-    with _one_thread():
+    with one_thread():
         parts = [_spectra(some) for some in R.split(at_once)]
     tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return spectra_from(tensors, R.shape[-1] // 2)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Matrices of a hundred rows gain nothing from threads; on a busy machine waiting for them costs a hundredfold."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

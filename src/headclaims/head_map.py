@@ -6,7 +6,7 @@ here they are taken of many heads, as null populations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,9 +17,12 @@ from torch import Tensor
 
 from headclaims.category_blocks import block_auc, diagonal, relative_depth
 from headclaims.checkpoint.evidence import Checkpoint, Head
+from headclaims.communities import agreement, attention_graph, communities
 from headclaims.effective_embedding import AblatedTerms
+from headclaims.eigenspectrum import one_thread
 from headclaims.errors import NotAssessable
-from headclaims.qk_circuit import QKCircuit
+from headclaims.qk_circuit import QKCircuit, core, symmetric_part
+from headclaims.scatter import Eigenspace, Scatter, scatter
 from headclaims.similarity import (
     BinMoments,
     CosineBins,
@@ -34,12 +37,14 @@ from headclaims.similarity import (
     score_by_similarity,
     word_space,
 )
+from headclaims.symmetric_scores import norm_ratio, norm_ratios
 from headclaims.top_attended import Probes, form, top_attended
 from headclaims.vocabulary_scores import Rotation, TokenScores
 from headclaims.words import WordList
 
 TOKENS_AT_ONCE = 4096
 GAUSSIAN_AT_ONCE = 16
+RANK_TOLERANCE = 1e-6  # of the largest singular value
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,8 @@ class TokenSets:
     groups: Groups | None
     common: CommonWords | None
     probes: Probes | None
+    labels: Mapping[int, str] | None = None
+    """The categories of common words, by their number among these."""
 
     @cached_property
     def needed(self) -> Int[Tensor, " token"]:
@@ -167,6 +174,7 @@ def statistics_of(
     A statistic whose set of tokens is missing is left out.
     """
     sets, found = layer.sets, {}
+    found["words_contrast"] = [eigen_scatter(layer, c, sets.words).contrast().value for c in circuits]
     found["words_depth"] = [
         relative_depth(diagonal(layer.among(c, sets.words, False), sets.words.group)).value for c in circuits
     ]
@@ -175,6 +183,7 @@ def statistics_of(
         found["groups_depth"] = [
             relative_depth(diagonal(layer.among(c, sets.groups, False), group)).value for c in circuits
         ]
+        found["groups_contrast"] = [eigen_scatter(layer, c, sets.groups).contrast().value for c in circuits]
         found["auc"] = [block_auc(layer.among(c, sets.groups, True), group).value for c in circuits]
     if sets.probes is not None:
         asked = torch.from_numpy(sets.probes.tokens)
@@ -189,6 +198,10 @@ def statistics_of(
         return statistics
     batch = head_batch(circuits, layer.turn)
     statistics |= _shares(layer.space, batch, Projected.of(layer.space, batch))
+    statistics["skew_scores"] = np.array([norm_ratio(c, layer.space.words).value for c in circuits])
+    if sets.labels is not None:
+        graphs = [attention_graph(layer.common_scores(c)) for c in circuits]
+        statistics["ami"] = np.array([agreement(communities(graph), sets.labels) for graph in graphs])
     try:
         bins = layer.bins
     except NotAssessable:
@@ -265,16 +278,45 @@ def _batches(n: int) -> Iterable[int]:
 def _gaussian(layer: LayerMap, heads: HeadBatch) -> dict[str, Float[np.ndarray, " head"]]:
     sets = layer.sets
     statistics = {"words_depth": _depths(layer, sets.words, heads)}
+    grouped = {"words_contrast": sets.words}
     if sets.groups is not None:
         statistics["groups_depth"] = _depths(layer, sets.groups, heads)
+        grouped["groups_contrast"] = sets.groups
+    statistics |= _contrasts(layer, grouped, heads)
     if sets.common is None:
         return statistics
     words = Projected.of(layer.space, heads)
     statistics |= _shares(layer.space, heads, words)
+    statistics["skew_scores"] = norm_ratios(words.own, words.keys)
     try:
         return statistics | {"peak": peaks_of_heads(layer.moments, heads, words)}
     except NotAssessable:
         return statistics
+
+
+def eigen_scatter(layer: LayerMap, circuit: QKCircuit, groups: Groups) -> Scatter:
+    """The scatter of grouped tokens along the eigenvectors of a head's W_sym."""
+    space = Eigenspace.of(circuit)
+    return scatter(space.values.numpy(), space.coordinates(layer.vectors(groups.tokens)), groups.group)
+
+
+def _contrasts(layer: LayerMap, sets: Mapping[str, Groups], heads: HeadBatch) -> dict[str, Float[np.ndarray, " head"]]:
+    """The contrast b − w for many heads: the span of [W_Q W_K] = U s Vᵀ by the eigenvectors V of its Gram matrix."""
+    both = torch.cat([heads.W_Q, heads.W_K], dim=2).double()
+    with one_thread():
+        squares, V = torch.linalg.eigh(both.mT @ both)
+        s = squares.clamp_min(0).sqrt()
+        s = torch.where(s > RANK_TOLERANCE * s[:, -1:], s, 0.0)
+        values, vectors = torch.linalg.eigh(symmetric_part(core(s[..., None] * V.mT)))
+    # Tokens along W_sym's eigenvectors: x U = x [W_Q W_K] V/s, nothing where s is 0.
+    onto = both @ (V * torch.where(s > 0, 1 / s, 0.0)[:, None]) @ vectors
+    found = {}
+    for name, groups in sets.items():
+        y = layer.vectors(groups.tokens).double() @ onto
+        found[name] = np.array(
+            [scatter(v, c, groups.group).contrast().value for v, c in zip(values.numpy(), y.numpy(), strict=True)]
+        )
+    return found
 
 
 def _depths(layer: LayerMap, groups: Groups, heads: HeadBatch) -> Float[np.ndarray, " head"]:

@@ -239,8 +239,8 @@ class Checkpoint(ABC):
         raise self._lacking(Capability.INTERVENTIONS)
 
     @property
-    def run_inputs(self) -> dict[str, Tensor | str]:
-        """Every parameter by name, and the config: all that a result of running the model depends on."""
+    def run_digest(self) -> str:
+        """A hash of every parameter and the config: all that a result of running the model depends on."""
         raise self._lacking(Capability.INTERVENTIONS)
 
     def _lacking(self, capability: Capability) -> NotAssessable:

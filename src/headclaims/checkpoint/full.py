@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from headclaims.cache import Input, digest
 from headclaims.checkpoint.evidence import Capability, Checkpoint, Edit, QKWeights, Sizes
 from headclaims.checkpoint.partial import rotate_half_matrix
 from headclaims.checkpoint.quiet import quiet
@@ -300,12 +301,13 @@ class FullCheckpoint(Checkpoint):
             raise NotAssessable("positions are neither an embedding nor a rotation that TransformerLens can take out")
         return dict(zip(names, (torch.ones_like, torch.zeros_like), strict=True))
 
-    @property
-    def run_inputs(self) -> dict[str, Tensor | str]:
-        """The parameters as they are run, folded, and what the config and the dtype make of them."""
+    @cached_property
+    def run_digest(self) -> str:
+        """Of the parameters as they are run, folded, and what the config and the dtype make of them."""
         model = self._bridge.original_model
-        parameters: dict[str, Tensor | str] = {name: one.detach() for name, one in model.named_parameters()}
-        return parameters | {"config": f"{model.config.to_json_string(use_diff=False)} {self._bridge.cfg.dtype}"}
+        parameters: dict[str, Input] = {name: one.detach() for name, one in model.named_parameters()}
+        config = f"{model.config.to_json_string(use_diff=False)} {self._bridge.cfg.dtype}"
+        return digest("run", 1, parameters | {"config": config})
 
     def embedding_inputs(self, layer: int) -> dict[str, Tensor | str]:
         """The parameters of the embedding and of all layers before, and what says how they are combined."""

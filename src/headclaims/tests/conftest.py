@@ -11,7 +11,6 @@ from headclaims.checkpoint import load
 from headclaims.checkpoint.evidence import Checkpoint
 from headclaims.tests.small_models import SmallModel, build
 
-
 # Files that take minutes: begun first, they don't keep one processor waiting for the other at the end.
 LONGEST = ("test_smollm2.py", "test_run.py", "test_run_hub.py", "test_planted.py")
 

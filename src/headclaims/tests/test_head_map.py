@@ -26,8 +26,9 @@ from headclaims.similarity import neighbours
 from headclaims.top_attended import probes
 from headclaims.words import WordList, common_words, group_tokens, load_words
 
-EVERYTHING = {"words_depth", "groups_depth", "auc", "kin", "peak"}
+EVERYTHING = {"words_contrast", "groups_contrast", "skew_scores", "words_depth", "groups_depth", "auc", "kin", "peak"}
 SHARES = {"similar_above_self", "similar_above_dissimilar", "similar_above_variants"}
+WORDS, GROUPED = {"words_depth", "words_contrast"}, {"groups_depth", "groups_contrast"}
 HEADS = (Head(2, 1), Head(0, 2), Head(1, 5), Head(0, 5), Head(1, 3))  # in no order of layers
 CLOSE = {"rel": 1e-4, "abs": 1e-4}  # float32 against float64
 D_MODEL, D_HEAD, N_COMMON = 6, 4, 130
@@ -95,6 +96,24 @@ def shares(score: Score, common: CommonWords, x_of: Callable[[Tensor], Array], s
     return {name: float(np.mean(above)) for name, above in found.items()}
 
 
+def contrast(W_Q: Array, W_K: Array, x: Array, group: Array) -> float:
+    """The contrast b − w by traces with W_sym and |W_sym| as dense matrices."""
+    W = (W_Q @ W_K.T + W_K @ W_Q.T) / 2
+    values, vectors = np.linalg.eigh(W)
+    size = (vectors * np.abs(values)) @ vectors.T
+    of_groups = [x[group == g] for g in np.unique(group)]
+    within = np.mean([np.cov(rows.T, ddof=1) for rows in of_groups], axis=0)
+    between = np.cov(np.stack([rows.mean(axis=0) for rows in of_groups]).T, ddof=1)
+    b, w = (np.trace(W @ S) / np.trace(size @ S) for S in (between, within))
+    return float(b - w)
+
+
+def skew_ratio(W_Q: Array, W_K: Array, x: Array) -> float:
+    """The Frobenius norms of both parts' scores, formed."""
+    A = (x @ W_Q) @ (x @ W_K).T
+    return float(np.linalg.norm(A - A.T) / np.linalg.norm(A + A.T))
+
+
 @pytest.fixture(scope="module")
 def words(planted: Checkpoint) -> WordList:
     return load_words("write-up").that_count(planted.single_token, "planted")
@@ -146,8 +165,11 @@ def expected(biased: Checkpoint, words: WordList, sets: TokenSets) -> dict[str, 
         statistics = shares(full, sets.common, lambda tokens, E=E: E[tokens], 3, None)
         for name, groups in (("words_depth", sets.words), ("groups_depth", sets.groups)):
             statistics[name] = depth(among(bare, E[groups.tokens], None), groups.group)
+            contrasted = contrast(W_Q, W_K, E[groups.tokens], groups.group)
+            statistics[name.replace("depth", "contrast")] = contrasted
         statistics["auc"] = auc(among(full, E[sets.groups.tokens], None), sets.groups.group)
         common = E[sets.common.tokens]
+        statistics["skew_scores"] = skew_ratio(W_Q, W_K, common)
         statistics["peak"] = peak(among(full, common, None), common)
         kin, every = [], full(E[sets.probes.tokens], E, None)
         for token, category, row in zip(sets.probes.tokens, sets.probes.category, every, strict=True):
@@ -185,10 +207,10 @@ def test_statistics_of_missing_sets_are_left_out(
 ) -> None:
     """Those of other sets are what they were, also where nothing asks for the whole vocabulary."""
     for kept, names in (
-        ({"groups": None, "common": None, "probes": None}, {"words_depth"}),
-        ({"common": None, "probes": None}, {"words_depth", "groups_depth", "auc"}),
-        ({"groups": None, "common": None}, {"words_depth", "kin"}),
-        ({"groups": None, "probes": None}, {"words_depth", "peak", *SHARES}),
+        ({"groups": None, "common": None, "probes": None}, WORDS),
+        ({"common": None, "probes": None}, WORDS | GROUPED | {"auc"}),
+        ({"groups": None, "common": None}, WORDS | {"kin"}),
+        ({"groups": None, "probes": None}, WORDS | SHARES | {"peak", "skew_scores"}),
     ):
         found = statistics_of_other_heads(biased, HEADS, replace(sets, **kept), terms, None, 3)
         assert set(found) == names
@@ -240,7 +262,7 @@ def test_gaussian_heads_are_those_drawn(rotary: bool) -> None:
         return np.stack([layer.rows[sets.needed.tolist().index(t)].double().numpy() for t in tokens.tolist()])
 
     found = statistics_of_gaussian_heads(layer, 19, D_HEAD, seed=8)
-    assert set(found) == {"words_depth", "groups_depth", "peak", *SHARES}
+    assert set(found) == WORDS | GROUPED | SHARES | {"peak", "skew_scores"}
     assert {len(values) for values in found.values()} == {19}
     draw = torch.Generator().manual_seed(8)
     batches = [torch.randn(2, size, D_MODEL, D_HEAD, generator=draw).double().numpy() for size in (16, 3)]
@@ -249,8 +271,11 @@ def test_gaussian_heads_are_those_drawn(rotary: bool) -> None:
         expected = shares(score, sets.common, x_of, 5, turn)
         for name, groups in (("words_depth", sets.words), ("groups_depth", sets.groups)):
             expected[name] = depth(among(score, x_of(groups.tokens), turn), groups.group)
+            contrasted = contrast(W_Q, W_K, x_of(groups.tokens), groups.group)
+            expected[name.replace("depth", "contrast")] = contrasted
         x = x_of(sets.common.tokens)
         expected["peak"] = peak(among(score, x, turn), x)
+        expected["skew_scores"] = skew_ratio(W_Q, W_K, x)
         assert {name: values[head] for name, values in found.items()} == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
@@ -268,13 +293,13 @@ def test_gaussian_heads_depend_on_the_seed_alone() -> None:
 def test_statistics_that_a_layer_cannot_give_are_left_out() -> None:
     """Forty words are too few for a high bin; without variants none can be avoided; without words there is no share."""
     layer = made_up()
-    depths = {"words_depth", "groups_depth"}
+    always = WORDS | GROUPED | {"skew_scores"}
     few = statistics_of_gaussian_heads(made_up(n_common=40), 2, D_HEAD, 0)
-    assert set(few) == depths | SHARES
+    assert set(few) == always | SHARES
     alone = statistics_of_gaussian_heads(made_up(variants=False), 2, D_HEAD, 0)
-    assert set(alone) == depths | SHARES - {"similar_above_variants"} | {"peak"}
+    assert set(alone) == always | SHARES - {"similar_above_variants"} | {"peak"}
     bare = replace(layer, sets=replace(layer.sets, common=None, groups=None), rows=layer.rows[:11])
-    assert set(statistics_of_gaussian_heads(bare, 2, D_HEAD, 0)) == {"words_depth"}
+    assert set(statistics_of_gaussian_heads(bare, 2, D_HEAD, 0)) == WORDS
 
 
 @pytest.mark.parametrize(("word", "token", "variants"), [("north", 7, [8]), ("east", 0, [1, 2, 4]), ("west", 5, [])])

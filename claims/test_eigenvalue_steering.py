@@ -1,0 +1,82 @@
+"""Steering: what follows when the negative eigenvalues of W_sym are scaled by α."""
+
+import numpy as np
+import pytest
+
+from fixtures.steering import RANDOM_HALVES
+from headclaims.category_blocks import block_auc, diagonal
+from headclaims.effective_embedding import Variant
+from headclaims.errors import NotAssessable
+from headclaims.head_map import eigen_scatter
+from headclaims.nulls import Null
+from headclaims.steering import ALPHAS, HALVES, SteeredMap, random_halves
+from headclaims.verdict import Condition, Measurement
+
+
+@pytest.mark.claim("alpha-moves-the-diagonal")
+def test_alpha_moves_the_diagonal(claim, sets, maps, circuit):
+    """Affine in α by the scatter identity: D(α) = α D₋ + D₊."""
+    sets.require("groups")
+    layer, groups = maps[Variant.MEAN].layer, sets.tokens.groups
+    steered = SteeredMap.of(circuit, layer.vectors(groups.tokens), biased=False)
+    depth = np.array([diagonal(steered.at(alpha), groups.group).D for alpha in ALPHAS])
+    line = np.polynomial.Polynomial.fit(ALPHAS, depth, 1)
+    found = eigen_scatter(layer, circuit, groups)
+    if found.D <= 0:
+        raise NotAssessable(f"the diagonal is not dark: D = {found.D:.3g} nats on the group tokens, at offset 0")
+    crossing = found.crossing
+    off = float(np.abs(line(np.array(ALPHAS)) - depth).max() / max(np.ptp(depth), 1e-300))
+    claim.holds(
+        Measurement(
+            "crossing",
+            crossing,
+            claim.threshold("crossing"),
+            by_construction=True,
+            conditions=[
+                Condition("crossing_at_least", crossing, claim.threshold("crossing_at_least")),
+                Condition("curvature", off, claim.threshold("curvature")),
+            ],
+        ),
+        measured={f"D_at_{alpha:g}": float(value) for alpha, value in zip(ALPHAS, depth, strict=True)}
+        | {"curvature": off},
+    )
+
+
+@pytest.mark.claim("steering-keeps-categories")
+def test_steering_keeps_categories(claim, audit, sets, maps, circuit):
+    """The blocks of the group tokens under W(α), against random halves of the eigenvalues."""
+    sets.require("groups")
+    groups = sets.tokens.groups
+    steered = SteeredMap.of(circuit, maps[Variant.MEAN].layer.vectors(groups.tokens))
+    before, wanted = block_auc(steered.at(1.0), groups.group).value, claim.threshold("auc")
+    if not wanted.holds(before):
+        raise NotAssessable(f"no blocks to keep: AUC {before:.3g} at α = 1; wanted {wanted}")
+    halves = random_halves(steered.values, HALVES, audit.settings.seed)
+    claim.resampled(
+        "kept",
+        steered.kept_blocks(groups.group),
+        measured={"auc": before},
+        nulls=[Null(RANDOM_HALVES, np.array([steered.kept_blocks(groups.group, half).value for half in halves]))],
+    )
+
+
+@pytest.mark.claim("steering-works-in-the-model")
+def test_steering_works_in_the_model(claim, steering):
+    """Scores steered in the head, at true positions: the word itself gains, and kin keep their share."""
+    steered = steering.steered
+    claim.resampled(
+        "swing",
+        steered.swing(),
+        conditions={
+            "smallest_rise": steered.smallest_rise(),
+            "preference": steered.preference(),
+            "kept_kin": steered.kept_kin(),
+        },
+        measured={
+            "kin_of_the_rest_at_1": steered.kin_of_the_rest(1.0),
+            "kin_of_the_rest_at_-1": steered.kin_of_the_rest(-1.0),
+            "loss_at_1": steering.loss(1.0),
+            "loss_at_-1": steering.loss(-1.0),
+        },
+        nulls=[steering.null],
+    )

@@ -1,0 +1,122 @@
+"""Communities of the graph of whom tokens attend to most, and whether they are semantic.
+
+Needs leidenalg, igraph and scikit-learn, the extra `communities`. Axes: `edge` (source, target), `token` the graph's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from headclaims.errors import NotAssessable
+from headclaims.top_attended import DIGITS, form
+from headclaims.vocabulary_scores import TokenScores, top_keys
+from headclaims.words import WordList
+
+EDGES_A_TOKEN = 4
+LARGEST = 512
+FEWEST_LABELLED = 30
+
+
+@dataclass(frozen=True)
+class AttentionGraph:
+    """Directed edges from each token to those it attends to most, itself possibly among them."""
+
+    n_tokens: int
+    edges: Int[np.ndarray, "edge 2"]
+
+    @property
+    def own_share(self) -> float:
+        """The share of tokens with an edge to themselves: themselves among their own top four."""
+        return float((self.edges[:, 0] == self.edges[:, 1]).sum() / self.n_tokens)
+
+
+def attention_graph(scores: TokenScores) -> AttentionGraph:
+    """Edges above each row's 1 − 4/N quantile: to a token's four highest keys among N tokens."""
+    n = len(scores.queries)
+    best = top_keys(scores, torch.arange(n), EDGES_A_TOKEN).keys.numpy()
+    return AttentionGraph(n, np.stack([np.repeat(np.arange(n), EDGES_A_TOKEN), best.ravel()], axis=1))
+
+
+def communities(graph: AttentionGraph, seed: int = 0) -> Int[np.ndarray, " token"]:
+    """The community of each token: Leiden, directed modularity, at most 512 tokens each, seeded.
+
+    Raises NotAssessable, with what to install, where the extra is missing.
+    """
+    try:
+        import igraph
+        import leidenalg
+    except ImportError as error:
+        raise NotAssessable(_missing(error)) from error
+    others = graph.edges[graph.edges[:, 0] != graph.edges[:, 1]]
+    directed = igraph.Graph(n=graph.n_tokens, edges=others.tolist(), directed=True)
+    found = leidenalg.ModularityVertexPartition(directed)
+    optimiser = leidenalg.Optimiser()
+    # Without the second, leidenalg takes no notice of the first.
+    optimiser.max_comm_size, optimiser.community_constraint_enforcement = LARGEST, 1
+    optimiser.set_rng_seed(seed)
+    optimiser.optimise_partition(found, n_iterations=-1)
+    return np.array(found.membership)
+
+
+def labels(texts: Sequence[str], lists: Sequence[WordList]) -> dict[int, str]:
+    """The category of each token that is a word of a list, in any form; two- and four-digit numbers as in `DIGITS`.
+
+    A token that is in several categories has none. Raises NotAssessable for fewer than 30.
+    """
+    categories: dict[str, set[str]] = {}
+    for words in lists:
+        for name, members in words.categories.items():
+            categories.setdefault(name, set()).update(form(word) for word in members)
+    found = {}
+    for number, text in enumerate(texts):
+        own = form(text)
+        named = [
+            name
+            for name, members in categories.items()
+            if own in members or (name in DIGITS and DIGITS[name].fullmatch(own))
+        ]
+        if len(named) == 1:
+            found[number] = named[0]
+    if len(found) < FEWEST_LABELLED:
+        raise NotAssessable(
+            f"communities: {len(found)} tokens of the graph are in a category; wanted {FEWEST_LABELLED}"
+        )
+    return found
+
+
+def agreement(community: Int[np.ndarray, " token"], label: Mapping[int, str]) -> float:
+    """Adjusted mutual information of communities and categories over labelled tokens: 0 is chance, 1 the same."""
+    tokens = list(label)
+    return _ami([label[token] for token in tokens], community[tokens].tolist())
+
+
+def permuted_agreements(
+    community: Int[np.ndarray, " token"], label: Mapping[int, str], n: int, seed: int
+) -> Float[np.ndarray, " permutation"]:
+    """`agreement` with the labels dealt anew among the labelled tokens."""
+    tokens, generator = list(label), np.random.default_rng([seed, 6])
+    found, names = community[tokens].tolist(), np.array([label[token] for token in tokens])
+    return np.array([_ami(generator.permutation(names).tolist(), found) for _ in range(n)])
+
+
+def _ami(categories: Sequence[str], found: Sequence[int]) -> float:
+    try:
+        from sklearn.metrics import adjusted_mutual_info_score
+    except ImportError as error:
+        raise NotAssessable(_missing(error)) from error
+    return float(adjusted_mutual_info_score(categories, found))
+
+
+def _missing(error: ImportError) -> str:
+    return f"communities: {error.name} is not installed; pip install 'headclaims[communities]'"
+
+
+def graph_of_edges(n_tokens: int, edges: Int[Tensor, "edge 2"]) -> AttentionGraph:
+    """A recorded graph."""
+    return AttentionGraph(n_tokens, edges.numpy().astype(np.int64))
