@@ -33,6 +33,12 @@ def assess(claim, ablations, components, favourable=None, kinds=tuple(Kind), by_
     )
 
 
+def require_before(target, what):
+    """Raises NotAssessable for a target in layer 0, before which there is none of it."""
+    if target.layer == 0:
+        raise NotAssessable(f"{target.label} is in layer 0: {what}")
+
+
 def without_rotary(kinds, checkpoint):
     """With rotary positions the rotation is removed: there is one kind of that."""
     return kinds if checkpoint.learned_positions else (Kind.MEAN,)
@@ -51,8 +57,7 @@ def test_position_embedding_irrelevant(claim, ablations, category_head, checkpoi
 def test_first_attention_irrelevant(claim, ablations, category_head, target):
     """Every attention before the target is ablated by itself; the one that moves the score most decides."""
     category_head()
-    if target.layer == 0:
-        raise NotAssessable(f"{target.label} is in layer 0: no attention comes before it")
+    require_before(target, "no attention comes before it")
     most = max(attentions(target.layer), key=lambda c: abs(ablations.target_under([c]).effect.value))
     assess(claim, ablations, [most], "low", measured={"attention": most.layer})
 
@@ -61,8 +66,7 @@ def test_first_attention_irrelevant(claim, ablations, category_head, target):
 def test_position_and_attention_jointly_irrelevant(claim, ablations, category_head, target):
     """Positions and every attention before the target are ablated together."""
     category_head()
-    if target.layer == 0:
-        raise NotAssessable(f"{target.label} is in layer 0: no attention comes before it")
+    require_before(target, "no attention comes before it")
     assess(claim, ablations, [POSITION, *attentions(target.layer)], "low")
 
 
@@ -77,8 +81,7 @@ def test_embedding_essential(claim, ablations, category_head):
 def test_direct_path_matters(claim, ablations, category_head, target):
     """The token embedding counts for the target past layer 0, not only by what layer 0 makes of it."""
     category_head()
-    if target.layer == 0:
-        raise NotAssessable(f"{target.label} is in layer 0: it reads the embedding itself")
+    require_before(target, "it reads the embedding itself")
     assess(claim, ablations, [Component(Part.DIRECT_PATH)], "high")
 
 
@@ -86,8 +89,7 @@ def test_direct_path_matters(claim, ablations, category_head, target):
 def test_first_mlp_essential(claim, ablations, category_head, target):
     """Without MLP 0 at least half of what the head does is gone."""
     category_head()
-    if target.layer == 0:
-        raise NotAssessable(f"{target.label} is in layer 0: no MLP comes before it")
+    require_before(target, "no MLP comes before it")
     assess(claim, ablations, [Component(Part.MLP, 0)], "high")
 
 

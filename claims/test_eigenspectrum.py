@@ -12,8 +12,6 @@ from headclaims.qk_circuit import span
 from headclaims.scatter import Eigenspace, permuted_contrasts
 from headclaims.verdict import Compared, Measurement, VariantResult
 
-OFFSETS = (1, 4, 16, 48)
-
 
 @pytest.mark.claim("half-the-eigenvalues-negative")
 def test_half_the_eigenvalues_negative(claim, spectrum, offset_spectra, spectral_nulls):
@@ -52,13 +50,14 @@ def test_inertia(claim, spectrum, circuit):
 
 
 @pytest.mark.claim("within-scatter-negative-between-positive")
-def test_within_scatter_negative_between_positive(claim, audit, sets, maps, circuit, map_nulls, checkpoint):
-    """W < 0 < b on the group tokens and on the word list; the smaller b − w of both is compared."""
+def test_within_scatter_negative_between_positive(claim, audit, sets, maps, circuit, map_nulls, offset_circuits):
+    """The signs are w < 0 < b on the group tokens and on the word list; the smaller b − w of both is compared."""
     sets.require("groups")
     both = {"groups": sets.tokens.groups, "words": sets.tokens.words}
 
     def scatters(variant=Variant.MEAN, at=circuit):
-        return {name: eigen_scatter(maps[variant].layer, at, groups) for name, groups in both.items()}
+        space = Eigenspace.of(at)
+        return {name: eigen_scatter(maps[variant].layer, space, groups) for name, groups in both.items()}
 
     def smallest(found):
         """The smaller contrast where w < 0 < b in both, else how far the sign is missed."""
@@ -66,8 +65,7 @@ def test_within_scatter_negative_between_positive(claim, audit, sets, maps, circ
         return min(of.contrast().value for of in found.values()) if missed < 0 else -missed
 
     primary = scatters()
-    turned = {offset: checkpoint.rotation(offset) for offset in OFFSETS}
-    others = {f"offset {d}": scatters(at=circuit.at_offset(R)) for d, R in turned.items() if R is not None}
+    others = {f"offset {d}": scatters(at=at) for d, at in offset_circuits.items() if d}
     others |= {f"E {variant.value}": scatters(variant) for variant in (Variant.ZERO, Variant.AUTHOR)}
     space, layer = Eigenspace.of(circuit), maps[Variant.MEAN].layer
     permuted = [
@@ -101,7 +99,7 @@ def test_within_scatter_negative_between_positive(claim, audit, sets, maps, circ
 def test_suppression_is_in_negative_directions(claim, sets, maps, circuit):
     """D = D₋ + D₊ with D₊ ≤ 0: wherever the diagonal is dark, D₋ is all of D and more."""
     sets.require("groups")
-    found = eigen_scatter(maps[Variant.MEAN].layer, circuit, sets.tokens.groups)
+    found = eigen_scatter(maps[Variant.MEAN].layer, Eigenspace.of(circuit), sets.tokens.groups)
     if found.D <= 0:
         raise NotAssessable(f"the diagonal is not dark: D = {found.D:.3g} nats on the group tokens, at offset 0")
     claim.holds(

@@ -9,6 +9,7 @@ from headclaims.effective_embedding import Variant
 from headclaims.errors import NotAssessable
 from headclaims.head_map import eigen_scatter
 from headclaims.nulls import Null
+from headclaims.scatter import Eigenspace
 from headclaims.steering import ALPHAS, HALVES, SteeredMap, random_halves
 from headclaims.verdict import Condition, Measurement
 
@@ -18,12 +19,12 @@ def test_alpha_moves_the_diagonal(claim, sets, maps, circuit):
     """Affine in α by the scatter identity: D(α) = α D₋ + D₊."""
     sets.require("groups")
     layer, groups = maps[Variant.MEAN].layer, sets.tokens.groups
+    found = eigen_scatter(layer, Eigenspace.of(circuit), groups)
+    if found.D <= 0:
+        raise NotAssessable(f"the diagonal is not dark: D = {found.D:.3g} nats on the group tokens, at offset 0")
     steered = SteeredMap.of(circuit, layer.vectors(groups.tokens), biased=False)
     depth = np.array([diagonal(steered.at(alpha), groups.group).D for alpha in ALPHAS])
     line = np.polynomial.Polynomial.fit(ALPHAS, depth, 1)
-    found = eigen_scatter(layer, circuit, groups)
-    if found.D <= 0:
-        raise NotAssessable(f"the diagonal is not dark: D = {found.D:.3g} nats on the group tokens, at offset 0")
     crossing = found.crossing
     off = float(np.abs(line(np.array(ALPHAS)) - depth).max() / max(np.ptp(depth), 1e-300))
     claim.holds(

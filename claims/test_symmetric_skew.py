@@ -45,15 +45,11 @@ def test_skew_is_weaker(claim, spectrum, offset_spectra, spectral_nulls):
     )
 
 
-OFFSETS = (1, 4, 16, 48)
-
-
 @pytest.mark.claim("skew-scores-are-weaker")
-def test_skew_scores_are_weaker(claim, sets, maps, circuit, map_nulls, checkpoint):
+def test_skew_scores_are_weaker(claim, sets, maps, circuit, map_nulls, offset_circuits):
     """Over common words the skew part's scores are smaller than the symmetric part's; biases are left out."""
     sets.require("common")
-    turned = {offset: checkpoint.rotation(offset) for offset in OFFSETS}
-    circuits = {f"offset {d}": circuit.at_offset(R) for d, R in turned.items() if R is not None}
+    circuits = {f"offset {d}": at for d, at in offset_circuits.items() if d}
     words = {variant: token_map.layer.space.words for variant, token_map in maps.items()}
     variants = [claim.variant(name, "ratio", norm_ratio(c, words[Variant.MEAN]).value) for name, c in circuits.items()]
     variants += [

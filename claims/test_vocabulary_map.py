@@ -10,7 +10,6 @@ from headclaims.top_attended import published_overlap, top_attended
 from headclaims.verdict import Compared
 from headclaims.vocabulary_scores import TokenScores, top_keys
 
-OFFSETS = (0, 1, 4, 16, 48)
 OWN_TOP = 4
 
 
@@ -38,7 +37,7 @@ def test_category_blocks(claim, sets, maps, circuit, map_nulls):
 
 
 @pytest.mark.claim("dark-diagonal")
-def test_dark_diagonal(claim, sets, maps, circuit, map_nulls, checkpoint):
+def test_dark_diagonal(claim, sets, maps, circuit, map_nulls, offset_circuits):
     """The diagonal is darker than its block, on the group tokens and on the word list; biases are left out."""
     sets.require("groups")
     both = {"groups_depth": sets.tokens.groups, "words_depth": sets.tokens.words}
@@ -54,10 +53,7 @@ def test_dark_diagonal(claim, sets, maps, circuit, map_nulls, checkpoint):
 
     primary = depths(maps[Variant.MEAN])
     depth = {name: relative_depth(of) for name, of in primary.items()}
-    turned = {d: checkpoint.rotation(d) for d in OFFSETS}
-    at_offsets = {
-        d: depths(maps[Variant.MEAN], circuit.at_offset(R), False) for d, R in turned.items() if R is not None
-    }
+    at_offsets = {d: depths(maps[Variant.MEAN], at, False) for d, at in offset_circuits.items()}
     smallest = {
         f"offset {d}": min(relative_depth(of).value for of in found.values()) for d, found in at_offsets.items()
     }

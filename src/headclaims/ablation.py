@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclaims.category_score import Survey
-from headclaims.checkpoint.evidence import Checkpoint, Edit, Head
+from headclaims.checkpoint.evidence import Checkpoint, Edit, Head, pattern_name, patterns_of
 from headclaims.resampling import Resampled
 
 
@@ -131,10 +131,8 @@ class AblationRuns:
         found: dict[str, list[Tensor]] = {name: [] for name in names}
         patterns = []
         for some in self.tokens.split(self.at_once):
-            run = self.checkpoint.run(
-                some, record=[*names, *self._patterns(self.heads)], stop_at_layer=_stop(self.heads)
-            )
-            patterns.append(self._of_heads(run, self.heads))
+            run = self.checkpoint.run(some, record=[*names, *_names(self.heads)], stop_at_layer=_stop(self.heads))
+            patterns.append(patterns_of(run, self.heads))
             for name in names:
                 # Learned positions come once for all prompts.
                 found[name].append(run[name].float().cpu().expand(len(some), -1, -1))
@@ -182,11 +180,11 @@ class AblationRuns:
             run = self.checkpoint.run(
                 self.tokens[some],
                 changes,
-                self._patterns(chosen),
+                _names(chosen),
                 stop_at_layer=_stop(chosen),
                 restart=(first, self._clean.residual[first][some]),
             )
-            patterns.append(self._of_heads(run, chosen))
+            patterns.append(patterns_of(run, chosen))
         return np.concatenate(patterns, axis=1)
 
     def _changes(
@@ -212,19 +210,14 @@ class AblationRuns:
                 added[name] = added[name] + change if name in added else change
         return added, instead, edits
 
-    @staticmethod
-    def _patterns(heads: Sequence[Head]) -> list[str]:
-        return [f"blocks.{layer}.attn.hook_pattern" for layer in sorted({head.layer for head in heads})]
-
-    @staticmethod
-    def _of_heads(run: dict[str, Tensor], heads: Sequence[Head]) -> Float[np.ndarray, "head prompt query key"]:
-        rows = [run[f"blocks.{head.layer}.attn.hook_pattern"][:, head.index] for head in heads]
-        return torch.stack(rows).float().cpu().numpy()
-
 
 def _check_heads(heads: Sequence[Head], layer: int) -> None:
     if not heads or any(head.layer < layer for head in heads):
         raise ValueError(f"heads {[head.label for head in heads]}; wanted some, all of layer {layer} or later")
+
+
+def _names(heads: Sequence[Head]) -> list[str]:
+    return [pattern_name(layer) for layer in sorted({head.layer for head in heads})]
 
 
 def _stop(heads: Sequence[Head]) -> int:
@@ -271,15 +264,13 @@ def effect(clean: Survey, changed: Survey, head: Head) -> Resampled:
             -np.log(clean.uniform_share),
         ]
     )
-    rows = clean.grouped(values, np.ones((1, values.shape[1]), dtype=bool))
-    return Resampled(rows, lambda means: (means[:, 0] - means[:, 1]) / (means[:, 2] - means[:, 1]))
+    return Resampled(clean.grouped(values), lambda means: (means[:, 0] - means[:, 1]) / (means[:, 2] - means[:, 1]))
 
 
 def margin_below_uniform(clean: Survey, head: Head) -> Resampled:
-    """U − score, in nats: how much of a category head it is, and what effects are measured in."""
+    """The margin u − score, in nats: how much of a category head it is, and what effects are measured in."""
     values = np.stack([clean.row_scores[clean.position(head)], -np.log(clean.uniform_share)])
-    rows = clean.grouped(values, np.ones((1, values.shape[1]), dtype=bool))
-    return Resampled(rows, lambda means: means[:, 1] - means[:, 0])
+    return Resampled(clean.grouped(values), lambda means: means[:, 1] - means[:, 0])
 
 
 def median_prompt_score(of: Survey, head: Head) -> float:

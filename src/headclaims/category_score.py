@@ -116,9 +116,9 @@ class Survey:
         return float(-np.log(self.uniform_share).mean())
 
     def grouped(
-        self, values: Float[np.ndarray, "statistic row"], rows: Bool[np.ndarray, "#statistic row"]
+        self, values: Float[np.ndarray, "statistic row"], rows: Bool[np.ndarray, "#statistic row"] | None = None
     ) -> GroupedRows:
-        """Sums and counts of row values by prompt and by the query's category, for resampling.
+        """Sums and counts of row values (all rows by default) by prompt and by the query's category, for resampling.
 
         Row 0 of a prompt belongs to no category: it is in the last group, which is never left out.
         """
@@ -126,7 +126,7 @@ class Survey:
         category = np.where(self.prompts.category_at < 0, n_categories, self.prompts.category_at)
         member = np.eye(n_categories + 1)[category]
         shape = (len(values), len(self.prompts), self.prompts.length)
-        kept = np.broadcast_to(rows, values.shape)
+        kept = np.broadcast_to(True if rows is None else rows, values.shape)
         sums = np.einsum("snr,nrc->snc", np.where(kept, values, 0.0).reshape(shape), member)
         counts = np.einsum("snr,nrc->snc", kept.astype(float).reshape(shape), member)
         return GroupedRows(sums, counts)
@@ -200,7 +200,7 @@ def score_gap(survey: Survey, head: Head) -> Resampled:
     if len(survey.heads) < 2:
         raise NotAssessable("1 head; wanted another to be the runner-up")
     position = survey.position(head)
-    return Resampled(_all_rows(survey), lambda means: gap_to_runner_up(means, position))
+    return Resampled(survey.grouped(survey.row_scores), lambda means: gap_to_runner_up(means, position))
 
 
 def score_outlier(survey: Survey, head: Head) -> Resampled:
@@ -208,8 +208,4 @@ def score_outlier(survey: Survey, head: Head) -> Resampled:
     if len(survey.heads) < HEADS_IN_LINE:
         raise NotAssessable(f"{len(survey.heads)} heads; wanted {HEADS_IN_LINE}, whose gaps are compared")
     position = survey.position(head)
-    return Resampled(_all_rows(survey), lambda means: outlier_ratio(means, position))
-
-
-def _all_rows(survey: Survey) -> GroupedRows:
-    return survey.grouped(survey.row_scores, np.ones((1, survey.row_scores.shape[1]), dtype=bool))
+    return Resampled(survey.grouped(survey.row_scores), lambda means: outlier_ratio(means, position))

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclaims.errors import NotAssessable
-from headclaims.top_attended import DIGITS, form
+from headclaims.top_attended import Membership, form, merged
 from headclaims.vocabulary_scores import TokenScores, top_keys
 from headclaims.words import WordList
 
@@ -69,18 +69,10 @@ def labels(texts: Sequence[str], lists: Sequence[WordList]) -> dict[int, str]:
 
     A token that is in several categories has none. Raises NotAssessable for fewer than 30.
     """
-    categories: dict[str, set[str]] = {}
-    for words in lists:
-        for name, members in words.categories.items():
-            categories.setdefault(name, set()).update(form(word) for word in members)
+    members = [Membership.of(name, words) for name, words in merged(words.categories for words in lists).items()]
     found = {}
     for number, text in enumerate(texts):
-        own = form(text)
-        named = [
-            name
-            for name, members in categories.items()
-            if own in members or (name in DIGITS and DIGITS[name].fullmatch(own))
-        ]
+        named = [member.name for member in members if form(text) in member]
         if len(named) == 1:
             found[number] = named[0]
     if len(found) < FEWEST_LABELLED:

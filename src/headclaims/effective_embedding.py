@@ -6,11 +6,10 @@ MLPs live, then the target layer's input norm without gain.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from headclaims.cache import Cache
@@ -59,17 +58,6 @@ def effective_embedding(
         return {"E": torch.cat(rows)}
 
     return cache.tensors("effective-embedding", VERSION, inputs, compute)["E"]
-
-
-def embedding_at_layers(
-    checkpoint: Checkpoint,
-    tokens: Int[Tensor, " token"],
-    layers: Sequence[int],
-    terms: AblatedTerms,
-) -> dict[int, Float[Tensor, "token d_model"]]:
-    """E of some tokens for several target layers at once; `terms` are those of the deepest (`ablated_terms`)."""
-    rows = checkpoint.embed_alone_at(tokens, layers, *terms)
-    return dict(zip(layers, rows, strict=True))
 
 
 def ablated_terms(checkpoint: Checkpoint, layer: int, words: WordList | None, variant: Variant) -> AblatedTerms:

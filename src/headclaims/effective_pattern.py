@@ -6,21 +6,19 @@ position less the key's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headclaims.qk_circuit import QKCircuit
+from headclaims.qk_circuit import QKCircuit, RotationAt, causal_scores
 
 
 def effective_pattern(
     circuit: QKCircuit,
     E: Float[Tensor, "token d_model"],
     token_at: Int[np.ndarray, "prompt position"],
-    rotation: Callable[[int], Float[Tensor, "d_head d_head"] | None],
+    rotation: RotationAt,
 ) -> Float[np.ndarray, "prompt query key"]:
     """Causal softmax of the biased scores of E: A[i, j] ∝ exp((E_i W_Q + b_Q) R_{i−j} (E_j W_K + b_K)ᵀ · scale), j ≤ i.
 
@@ -28,10 +26,11 @@ def effective_pattern(
     """
     length = token_at.shape[1]
     at_position = torch.from_numpy(token_at)
-    scores = torch.full((len(token_at), length, length), -torch.inf)
-    for offset in range(length):
+
+    def at_offset(offset: int) -> Float[Tensor, "prompt row"]:
         R = rotation(offset)
         by_token = (circuit if R is None else circuit.at_offset(R)).scores(E, E)
-        row = torch.arange(offset, length)
-        scores[:, row, row - offset] = by_token[at_position[:, row], at_position[:, row - offset]]
+        return by_token[at_position[:, offset:], at_position[:, : length - offset]]
+
+    scores = causal_scores(len(token_at), length, at_offset)
     return scores.softmax(dim=-1).numpy()

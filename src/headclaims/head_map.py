@@ -21,7 +21,7 @@ from headclaims.communities import agreement, attention_graph, communities
 from headclaims.effective_embedding import AblatedTerms
 from headclaims.eigenspectrum import one_thread
 from headclaims.errors import NotAssessable
-from headclaims.qk_circuit import QKCircuit, core, symmetric_part
+from headclaims.qk_circuit import QKCircuit, Rotation, core, symmetric_part
 from headclaims.scatter import Eigenspace, Scatter, scatter
 from headclaims.similarity import (
     BinMoments,
@@ -39,7 +39,7 @@ from headclaims.similarity import (
 )
 from headclaims.symmetric_scores import norm_ratio, norm_ratios
 from headclaims.top_attended import Probes, form, top_attended
-from headclaims.vocabulary_scores import Rotation, TokenScores
+from headclaims.vocabulary_scores import TokenScores
 from headclaims.words import WordList
 
 TOKENS_AT_ONCE = 4096
@@ -174,7 +174,8 @@ def statistics_of(
     A statistic whose set of tokens is missing is left out.
     """
     sets, found = layer.sets, {}
-    found["words_contrast"] = [eigen_scatter(layer, c, sets.words).contrast().value for c in circuits]
+    spaces = [Eigenspace.of(circuit) for circuit in circuits]
+    found["words_contrast"] = [eigen_scatter(layer, space, sets.words).contrast().value for space in spaces]
     found["words_depth"] = [
         relative_depth(diagonal(layer.among(c, sets.words, False), sets.words.group)).value for c in circuits
     ]
@@ -183,7 +184,7 @@ def statistics_of(
         found["groups_depth"] = [
             relative_depth(diagonal(layer.among(c, sets.groups, False), group)).value for c in circuits
         ]
-        found["groups_contrast"] = [eigen_scatter(layer, c, sets.groups).contrast().value for c in circuits]
+        found["groups_contrast"] = [eigen_scatter(layer, space, sets.groups).contrast().value for space in spaces]
         found["auc"] = [block_auc(layer.among(c, sets.groups, True), group).value for c in circuits]
     if sets.probes is not None:
         asked = torch.from_numpy(sets.probes.tokens)
@@ -294,9 +295,8 @@ def _gaussian(layer: LayerMap, heads: HeadBatch) -> dict[str, Float[np.ndarray, 
         return statistics
 
 
-def eigen_scatter(layer: LayerMap, circuit: QKCircuit, groups: Groups) -> Scatter:
+def eigen_scatter(layer: LayerMap, space: Eigenspace, groups: Groups) -> Scatter:
     """The scatter of grouped tokens along the eigenvectors of a head's W_sym."""
-    space = Eigenspace.of(circuit)
     return scatter(space.values.numpy(), space.coordinates(layer.vectors(groups.tokens)), groups.group)
 
 

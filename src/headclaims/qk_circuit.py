@@ -7,6 +7,7 @@ target layer's norm (gain folded in, centred where the norm centres), `d_head` t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headclaims.checkpoint.evidence import QKWeights
+
+Rotation = Float[Tensor, "d_head d_head"]
+RotationAt = Callable[[int], Rotation | None]
+"""R by the query's distance from the key; None with learned positions."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,17 @@ class QKCircuit:
         if biased:
             q, k = q + self.b_Q, k + self.b_K
         return q @ k.mT * self.scale
+
+
+def causal_scores(
+    n_prompts: int, length: int, at_offset: Callable[[int], Float[Tensor, "prompt row"]]
+) -> Float[Tensor, "prompt query key"]:
+    """Scores put together from those at each offset (rows from `offset` on); keys after their query are −∞."""
+    scores = torch.full((n_prompts, length, length), -torch.inf)
+    for offset in range(length):
+        row = torch.arange(offset, length)
+        scores[:, row, row - offset] = at_offset(offset)
+    return scores
 
 
 def span(

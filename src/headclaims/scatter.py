@@ -110,7 +110,7 @@ class Scatter:
         return OverTokens(len(self.group), of_weights)
 
     def contrast(self) -> OverTokens:
-        """B − w, group means fixed."""
+        """The contrast b − w, group means fixed."""
         w, b = self.w(), self.b
         return OverTokens(w.n, lambda weights: b - w.of_weights(weights))
 
@@ -143,6 +143,6 @@ def permuted_contrasts(
     n: int,
     seed: int,
 ) -> Float[np.ndarray, " permutation"]:
-    """B − w with the tokens dealt anew among the groups, sizes kept."""
+    """The contrast b − w with the tokens dealt anew among the groups, sizes kept."""
     generator = np.random.default_rng([seed, 4])
     return np.array([scatter(values, coordinates, generator.permutation(group)).contrast().value for _ in range(n)])

@@ -16,9 +16,9 @@ from scipy import sparse
 from torch import Tensor
 
 from headclaims.errors import NotAssessable
-from headclaims.qk_circuit import QKCircuit
+from headclaims.qk_circuit import QKCircuit, Rotation
 from headclaims.resampling import OverTokens
-from headclaims.vocabulary_scores import Rotation, TokenScores
+from headclaims.vocabulary_scores import TokenScores
 
 NEAREST, RANDOM = 10, 100
 BIN_WIDTH = 0.02

@@ -18,10 +18,10 @@ from torch import Tensor
 from headclaims.category_blocks import block_auc
 from headclaims.category_score import Survey
 from headclaims.checkpoint.evidence import Head
-from headclaims.qk_circuit import QKCircuit
+from headclaims.qk_circuit import QKCircuit, RotationAt
 from headclaims.resampling import OverTokens, Resampled
 from headclaims.scatter import Eigenspace
-from headclaims.symmetric_scores import Kept, Rotation, part_scores
+from headclaims.symmetric_scores import Kept, part_scores
 
 ALPHAS = (1.1, 1.0, 0.5, 0.0, -0.5, -1.0)
 STEERED = (0.0, -0.5, -1.0)
@@ -98,7 +98,7 @@ class SteeredScores:
     rows: tuple[Tensor, Tensor]
 
     @classmethod
-    def of(cls, circuit: QKCircuit, x: Float[Tensor, "prompt position d_model"], rotation: Rotation) -> SteeredScores:
+    def of(cls, circuit: QKCircuit, x: Float[Tensor, "prompt position d_model"], rotation: RotationAt) -> SteeredScores:
         """From what the head reads: the residual stream after its norm, without gain."""
         length = x.shape[1]
         parts, queries, keys = [], [], []

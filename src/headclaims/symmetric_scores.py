@@ -5,15 +5,13 @@ Axes: `token` common words, `prompt`, `query` and `key` positions. Scores before
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headclaims.qk_circuit import QKCircuit
+from headclaims.qk_circuit import QKCircuit, RotationAt, causal_scores
 from headclaims.resampling import OverTokens
 
 
@@ -53,11 +51,8 @@ class Kept(StrEnum):
     SKEW = "skew"
 
 
-Rotation = Callable[[int], Float[Tensor, "d_head d_head"] | None]
-
-
 def part_scores(
-    circuit: QKCircuit, x: Float[Tensor, "prompt position d_model"], rotation: Rotation, kept: Kept
+    circuit: QKCircuit, x: Float[Tensor, "prompt position d_model"], rotation: RotationAt, kept: Kept
 ) -> Float[Tensor, "prompt query key"]:
     """x_q W_part x_kᵀ with both biases' linear terms as they are; keys after their query are −∞.
 
@@ -67,13 +62,13 @@ def part_scores(
     sign = 1.0 if kept is Kept.SYMMETRIC else -1.0
     length = x.shape[1]
     q, k = x @ circuit.W_Q, x @ circuit.W_K
-    scores = torch.full((len(x), length, length), -torch.inf)
-    for offset in range(length):
+
+    def at_offset(offset: int) -> Float[Tensor, "prompt row"]:
         R = rotation(offset)
         turned, b_Q = (q, circuit.b_Q) if R is None else (q @ R, circuit.b_Q @ R)
-        row = torch.arange(offset, length)
         bare = (turned[:, offset:] * k[:, : length - offset]).sum(-1)
         exchanged = (turned[:, : length - offset] * k[:, offset:]).sum(-1)
         biases = turned[:, offset:] @ circuit.b_K + k[:, : length - offset] @ b_Q + b_Q @ circuit.b_K
-        scores[:, row, row - offset] = ((bare + sign * exchanged) / 2 + biases) * circuit.scale
-    return scores
+        return ((bare + sign * exchanged) / 2 + biases) * circuit.scale
+
+    return causal_scores(len(x), length, at_offset)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 
 from headclaims.category_score import Survey
-from headclaims.checkpoint.evidence import Checkpoint, Head
+from headclaims.checkpoint.evidence import Checkpoint, Head, pattern_name, patterns_of
 from headclaims.errors import NotAssessable
 from headclaims.matched_prompts import MatchedPairs
 from headclaims.resampling import GroupedRows, Resampled
@@ -31,14 +31,14 @@ class PairSurvey:
 def survey_pairs(checkpoint: Checkpoint, pairs: MatchedPairs, heads: Sequence[Head], at_once: int = 16) -> PairSurvey:
     """Run the model on both prompts of each pair and keep what the last position gives to BOS."""
     layers = sorted({head.layer for head in heads})
-    names = [f"blocks.{layer}.attn.hook_pattern" for layer in layers]
+    names = [pattern_name(layer) for layer in layers]
     sides = []
     for prompts in (pairs.without, pairs.with_kin):
         last = []
         for some in torch.from_numpy(prompts.tokens).split(at_once):
             run = checkpoint.run(some, record=names, stop_at_layer=layers[-1] + 1)
-            last.append(torch.stack([run[f"blocks.{h.layer}.attn.hook_pattern"][:, h.index, -1, 0] for h in heads]))
-        sides.append(torch.cat(last, dim=1).double().cpu().numpy())
+            last.append(patterns_of(run, heads)[..., -1, 0])
+        sides.append(np.concatenate(last, axis=1, dtype=np.float64))
     return PairSurvey(pairs, tuple(heads), np.stack(sides, axis=1))
 
 

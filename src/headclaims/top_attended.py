@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,32 @@ from headclaims.words import WordList, counted_categories
 TOP = 10
 # Of these two categories of the write-up every number of so many digits is a member.
 DIGITS = {"numbers": re.compile(r"\d\d", re.ASCII), "years": re.compile(r"\d{4}", re.ASCII)}
+
+
+def merged(lists: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
+    """Categories of the same name in several lists as one, each word once."""
+    together: dict[str, dict[str, None]] = {}
+    for categories in lists:
+        for name, members in categories.items():
+            together.setdefault(name, {}).update(dict.fromkeys(members))
+    return {name: list(members) for name, members in together.items()}
+
+
+@dataclass(frozen=True)
+class Membership:
+    """Which tokens, by their form, are words of a category; of those in `DIGITS` every number of so many digits is."""
+
+    name: str
+    forms: frozenset[str]
+
+    @classmethod
+    def of(cls, name: str, words: Iterable[str]) -> Membership:
+        """Of a category and its words."""
+        return cls(name, frozenset(form(word) for word in words))
+
+    def __contains__(self, text: str) -> bool:
+        """Whether a form is one of a member."""
+        return text in self.forms or (self.name in DIGITS and bool(DIGITS[self.name].fullmatch(text)))
 
 
 @dataclass(frozen=True)
@@ -50,24 +76,16 @@ def probes(lists: Sequence[WordList], single_token: Callable[[str], int | None],
 
     Categories of the same name in several lists are one. Raises NotAssessable where fewer than two categories count.
     """
-    categories: dict[str, dict[str, int]] = {}
-    for words in lists:
-        for name, members in counted_categories(words.categories, single_token).items():
-            for word in members:
-                categories.setdefault(name, {})[word] = token_id(single_token, word)
+    categories = merged(counted_categories(words.categories, single_token) for words in lists)
     if len(categories) < 2:
         raise NotAssessable(f"probes: {len(categories)} categories of all lists count under this tokenizer; wanted 2")
     forms = [form(token) for token in vocabulary]
     number_of = {text: number for number, text in enumerate(dict.fromkeys(forms))}
-    member = np.zeros((len(categories), len(forms)), dtype=bool)
-    for i, (name, found) in enumerate(categories.items()):
-        wanted = {form(word) for word in found}
-        digits = DIGITS.get(name)
-        member[i] = [text in wanted or bool(digits and digits.fullmatch(text)) for text in forms]
+    members = [Membership.of(name, words) for name, words in categories.items()]
     return Probes(
-        np.array([token for found in categories.values() for token in found.values()]),
-        np.array([i for i, found in enumerate(categories.values()) for _ in found]),
-        member,
+        np.array([token_id(single_token, word) for words in categories.values() for word in words]),
+        np.array([i for i, words in enumerate(categories.values()) for _ in words]),
+        np.array([[text in member for text in forms] for member in members]),
         np.array([number_of[text] for text in forms]),
     )
 

@@ -6,19 +6,16 @@ rotary positions a token's score with itself is at offset 0, with others the mea
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headclaims.qk_circuit import QKCircuit
-
-Rotation = Float[Tensor, "d_head d_head"]
+from headclaims.qk_circuit import QKCircuit, Rotation, RotationAt
 
 
-def mean_rotation(rotation: Callable[[int], Rotation | None], length: int) -> Rotation | None:
+def mean_rotation(rotation: RotationAt, length: int) -> Rotation | None:
     """The mean of R over offsets 1…length − 1: (q R̄) kᵀ is the mean score; None with learned positions."""
     turns = [rotation(offset) for offset in range(1, length)]
     kept = [R for R in turns if R is not None]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -59,6 +60,16 @@ class Head:
         """The head of a label, None where it is none."""
         found = re.fullmatch(r"L(\d{1,6})H(\d{1,6})", label, re.ASCII)
         return cls(int(found[1]), int(found[2])) if found else None
+
+
+def pattern_name(layer: int) -> str:
+    """The activation that holds a layer's attention patterns, [prompt, head, query, key]."""
+    return f"blocks.{layer}.attn.hook_pattern"
+
+
+def patterns_of(run: Mapping[str, Tensor], heads: Sequence[Head]) -> Float[np.ndarray, "head prompt query key"]:
+    """Patterns of heads out of a run that recorded their layers'."""
+    return torch.stack([run[pattern_name(head.layer)][:, head.index] for head in heads]).float().cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -204,12 +215,8 @@ class Checkpoint(ABC):
         position: Float[Tensor, " d_model"],
         attention: Float[Tensor, "before d_model"],
     ) -> Float[Tensor, "token d_model"]:
-        """Each token alone, up to the target layer's norm, without that norm's gain and bias.
-
-        x ← W_E[token] + `position`; then for every layer l before `layer`: x ← x + `attention`[l] + MLP_l(x), the MLP
-        reading what it reads in the model.
-        """
-        raise self._lacking(Capability.EMBEDDING)
+        """`embed_alone_at` of one layer."""
+        return self.embed_alone_at(tokens, [layer], position, attention)[0]
 
     def embed_alone_at(
         self,
@@ -218,7 +225,11 @@ class Checkpoint(ABC):
         position: Float[Tensor, " d_model"],
         attention: Float[Tensor, "before d_model"],
     ) -> Float[Tensor, "layer token d_model"]:
-        """`embed_alone` for several target layers at the cost of the deepest; `attention` covers all before that."""
+        """Each token alone, up to the target layers' norms, without their gain and bias.
+
+        x ← W_E[token] + `position`; then for every layer l before a target layer: x ← x + `attention`[l] + MLP_l(x),
+        the MLP reading what it reads in the model. `attention` covers all layers before the deepest.
+        """
         raise self._lacking(Capability.EMBEDDING)
 
     def embedding_inputs(self, layer: int) -> dict[str, Tensor | str]:

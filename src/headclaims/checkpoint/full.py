@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclaims.cache import Input, digest
-from headclaims.checkpoint.evidence import Capability, Checkpoint, Edit, QKWeights, Sizes
+from headclaims.checkpoint.evidence import Capability, Checkpoint, Edit, QKWeights, Sizes, pattern_name
 from headclaims.checkpoint.partial import rotate_half_matrix
 from headclaims.checkpoint.quiet import quiet
 from headclaims.errors import BadCheckpoint, NotAssessable
@@ -101,7 +101,7 @@ class FullCheckpoint(Checkpoint):
         """Patterns of all layers on these prompts, in one run."""
         if tokens is None:
             raise ValueError("no tokens; wanted prompts to run the model on")
-        names = [f"blocks.{layer}.attn.hook_pattern" for layer in self.attention_layers()]
+        names = [pattern_name(layer) for layer in self.attention_layers()]
         recorded = self.run(tokens, record=names, stop_at_layer=self.sizes.n_layers)
         return torch.stack([recorded[name] for name in names])
 
@@ -197,7 +197,7 @@ class FullCheckpoint(Checkpoint):
         """By scale, how far folded weights are at most from the model's own attention on a few tokens."""
         length = min(6, self.sizes.n_ctx or 6)
         tokens = torch.arange(1, length + 1)[None] % (self.sizes.d_vocab or 2)
-        normed, pattern = f"blocks.{layer}.ln1.hook_normalized", f"blocks.{layer}.attn.hook_pattern"
+        normed, pattern = f"blocks.{layer}.ln1.hook_normalized", pattern_name(layer)
         if normed not in self._bridge.hook_dict:
             raise NotAssessable(f"needs qk: layer {layer} has no norm before its attention to fold into the weights")
         found = self.run(tokens, record=(normed, pattern), stop_at_layer=layer + 1)
@@ -225,16 +225,6 @@ class FullCheckpoint(Checkpoint):
                 return rotate_half_matrix(angles.cos(), angles.sin(), self.sizes.d_head, interleaved).float()
         raise NotAssessable("needs qk: the model's rotary frequencies are not where transformers keeps them (inv_freq)")
 
-    def embed_alone(
-        self,
-        tokens: Int[Tensor, " token"],
-        layer: int,
-        position: Float[Tensor, " d_model"],
-        attention: Float[Tensor, "before d_model"],
-    ) -> Float[Tensor, "token d_model"]:
-        """`embed_alone_at` of one layer."""
-        return self.embed_alone_at(tokens, [layer], position, attention)[0]
-
     def embed_alone_at(
         self,
         tokens: Int[Tensor, " token"],
@@ -250,16 +240,14 @@ class FullCheckpoint(Checkpoint):
             x = x - x.mean(dim=-1, keepdim=True)
         return x / (x.square().mean(dim=-1, keepdim=True) + self._bridge.cfg.eps).sqrt()
 
+    def _position_edit(self, position: Tensor) -> dict[str, Edit]:
+        return {"hook_pos_embed": _instead(position)} if self.learned_positions else {}
+
     def _embed_by_run(self, tokens: Tensor, layers: Sequence[int], position: Tensor, attention: Tensor) -> Tensor:
         """Residual streams before layers, by a run of the whole model on sequences of one token."""
-
-        def instead(term: Tensor) -> Edit:
-            return lambda activation: term.to(activation).expand_as(activation)
-
         deepest = max(layers)
-        edits = {f"blocks.{before}.hook_attn_out": instead(attention[before]) for before in range(deepest)}
-        if self.learned_positions:
-            edits["hook_pos_embed"] = instead(position)
+        edits = {f"blocks.{before}.hook_attn_out": _instead(attention[before]) for before in range(deepest)}
+        edits |= self._position_edit(position)
         # A run stops before a layer, so that the deepest layer's input is what it stopped on.
         names = {layer: f"blocks.{layer}.hook_resid_pre" for layer in layers if layer < max(deepest, 1)}
         found = self.run(tokens[:, None], edits, list(names.values()), stop_at_layer=max(deepest, 1))
@@ -267,10 +255,7 @@ class FullCheckpoint(Checkpoint):
 
     def _embed_by_mlps(self, tokens: Tensor, layers: Sequence[int], position: Tensor, attention: Tensor) -> Tensor:
         """The same where a layer adds attention, then what its MLP makes of the sum: attention's cost is saved."""
-        edits: dict[str, Edit] = (
-            {"hook_pos_embed": lambda a: position.to(a).expand_as(a)} if self.learned_positions else {}
-        )
-        x, before = self.run(tokens[:, None], edits, stop_at_layer=0)["stopped"], []
+        x, before = self.run(tokens[:, None], self._position_edit(position), stop_at_layer=0)["stopped"], []
         with torch.no_grad(), quiet():
             for layer in range(max(layers) + 1):
                 before.append(x)
@@ -319,3 +304,7 @@ class FullCheckpoint(Checkpoint):
             for name, parameter in module.named_parameters()
         }
         return tensors | {"form": f"{cfg.architecture} {cfg.act_fn} {cfg.eps} {cfg.dtype} layer {layer}"}
+
+
+def _instead(term: Tensor) -> Edit:
+    return lambda activation: term.to(activation).expand_as(activation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 
 import torch
@@ -186,22 +187,23 @@ class PartialWeights(Checkpoint):
         )
         return all(self._layer_prefix[layer] + name in self.file.shapes for name in names)
 
-    def embed_alone(
+    def embed_alone_at(
         self,
         tokens: Int[Tensor, " token"],
-        layer: int,
+        layers: Sequence[int],
         position: Float[Tensor, " d_model"],
         attention: Float[Tensor, "before d_model"],
-    ) -> Float[Tensor, "token d_model"]:
+    ) -> Float[Tensor, "layer token d_model"]:
         """GPT-2's embedding and MLPs, from the file's tensors."""
         self.require(Capability.EMBEDDING)
-        missing = [before for before in range(layer) if not self._has_mlp(before)]
+        missing = [before for before in range(max(layers)) if not self._has_mlp(before)]
         if missing:
             raise NotAssessable(f"needs embedding: MLP {missing[0]} is not in the file")
         s, file = self.sizes, self.file
         x = file.tensor(str(self._embedding), s.d_vocab, s.d_model)[tokens] + position
         eps = file.number(file.config, "layer_norm_epsilon", 1e-5)
-        for before in range(layer):
+        entering = [x]
+        for before in range(max(layers)):
             prefix = self._layer_prefix[before]
             x = x + attention[before]
             normed = torch.nn.functional.layer_norm(
@@ -217,7 +219,8 @@ class PartialWeights(Checkpoint):
             hidden = torch.nn.functional.gelu(hidden, approximate="tanh")  # GPT-2's gelu_new
             W_out = file.tensor(f"{prefix}mlp.c_proj.weight", d_mlp, s.d_model)
             x = x + hidden @ W_out + file.tensor(f"{prefix}mlp.c_proj.bias", s.d_model)
-        return torch.nn.functional.layer_norm(x, (s.d_model,), eps=eps)
+            entering.append(x)
+        return torch.nn.functional.layer_norm(torch.stack([entering[n] for n in layers]), (s.d_model,), eps=eps)
 
     def embedding_inputs(self, layer: int) -> dict[str, Tensor | str]:
         """The file's embedding and MLPs before the layer."""

@@ -151,7 +151,7 @@ def test_two_groups_by_hand() -> None:
 
 
 def by_traces(values: np.ndarray, tokens: np.ndarray, first: list[int]) -> float:
-    """B − w of two groups, `first` and the rest."""
+    """The contrast b − w of two groups, `first` and the rest."""
     groups = [tokens[first], np.delete(tokens, first, axis=0)]
     S_b, S_w = np.cov(np.stack([g.mean(axis=0) for g in groups]).T), sum(np.cov(g.T) for g in groups)
     b, w = (np.trace(np.diag(values) @ S) / np.trace(np.diag(np.abs(values)) @ S) for S in (S_b, S_w))
