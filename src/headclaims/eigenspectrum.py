@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +10,7 @@ from torch import Tensor
 
 from headclaims.qk_circuit import core, symmetric_part
 from headclaims.symmetric_skew import PartNorms, part_norms
+from headclaims.threads import each_in_one_thread
 
 
 @dataclass(frozen=True)
@@ -33,23 +32,11 @@ class HeadSpectra:
         return torch.stack([(self.eigenvalues > 0).sum(-1), (self.eigenvalues < 0).sum(-1)], dim=-1)
 
 
-def head_spectra(R: Float[Tensor, "head span pair"], at_once: int = 256) -> HeadSpectra:
+def head_spectra(R: Float[Tensor, "head span pair"], at_once: int = 128) -> HeadSpectra:
     """Spectra and norms of heads from the spans of their [W_Q W_K] (`qk_circuit.span`)."""
-    with one_thread():
-        parts = [_spectra(some) for some in R.split(at_once)]
+    parts = each_in_one_thread(_spectra, R.split(at_once))
     tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return spectra_from(tensors, R.shape[-1] // 2)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Matrices of a hundred rows gain nothing from threads; on a busy machine waiting for them costs a hundredfold."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _spectra(R: Float[Tensor, "head span pair"]) -> dict[str, Tensor]:

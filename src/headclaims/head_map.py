@@ -6,7 +6,8 @@ here they are taken of many heads, as null populations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,7 +20,6 @@ from headclaims.category_blocks import block_auc, diagonal, relative_depth
 from headclaims.checkpoint.evidence import Checkpoint, Head
 from headclaims.communities import agreement, attention_graph, communities
 from headclaims.effective_embedding import AblatedTerms
-from headclaims.eigenspectrum import one_thread
 from headclaims.errors import NotAssessable
 from headclaims.qk_circuit import QKCircuit, Rotation, core, symmetric_part
 from headclaims.scatter import Eigenspace, Scatter, scatter
@@ -38,6 +38,7 @@ from headclaims.similarity import (
     word_space,
 )
 from headclaims.symmetric_scores import norm_ratio, norm_ratios
+from headclaims.threads import each_in_one_thread
 from headclaims.top_attended import Probes, form, top_attended
 from headclaims.vocabulary_scores import TokenScores
 from headclaims.words import WordList
@@ -262,18 +263,17 @@ def statistics_of_gaussian_heads(
     None of these statistics depends on the scale of the weights, so they are drawn at scale 1.
     """
     d_model = layer.rows.shape[1]
-    generator = torch.Generator().manual_seed(seed)
-    parts: dict[str, list[np.ndarray]] = {}
-    for size in _batches(n):
-        W_Q, W_K = torch.randn(2, size, d_model, d_head, generator=generator)
-        none = torch.zeros(size, d_head)
-        for name, values in _gaussian(layer, HeadBatch(W_Q, W_K, none, none, layer.turn)).items():
-            parts.setdefault(name, []).append(values)
-    return {name: np.concatenate(values) for name, values in parts.items()}
 
+    def drawn(start: int) -> dict[str, Float[np.ndarray, " head"]]:
+        generator = torch.Generator().manual_seed(int(np.random.default_rng([seed, start]).integers(2**63)))
+        W_Q, W_K = torch.randn(2, GAUSSIAN_AT_ONCE, d_model, d_head, generator=generator)[:, : n - start]
+        none = torch.zeros(len(W_Q), d_head)
+        return _gaussian(layer, HeadBatch(W_Q, W_K, none, none, layer.turn))
 
-def _batches(n: int) -> Iterable[int]:
-    return [min(GAUSSIAN_AT_ONCE, n - start) for start in range(0, n, GAUSSIAN_AT_ONCE)]
+    with suppress(NotAssessable):
+        _ = layer.moments  # made once, before there are threads
+    parts = each_in_one_thread(drawn, range(0, n, GAUSSIAN_AT_ONCE))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _gaussian(layer: LayerMap, heads: HeadBatch) -> dict[str, Float[np.ndarray, " head"]]:
@@ -303,11 +303,10 @@ def eigen_scatter(layer: LayerMap, space: Eigenspace, groups: Groups) -> Scatter
 def _contrasts(layer: LayerMap, sets: Mapping[str, Groups], heads: HeadBatch) -> dict[str, Float[np.ndarray, " head"]]:
     """The contrast b − w for many heads: the span of [W_Q W_K] = U s Vᵀ by the eigenvectors V of its Gram matrix."""
     both = torch.cat([heads.W_Q, heads.W_K], dim=2).double()
-    with one_thread():
-        squares, V = torch.linalg.eigh(both.mT @ both)
-        s = squares.clamp_min(0).sqrt()
-        s = torch.where(s > RANK_TOLERANCE * s[:, -1:], s, 0.0)
-        values, vectors = torch.linalg.eigh(symmetric_part(core(s[..., None] * V.mT)))
+    squares, V = torch.linalg.eigh(both.mT @ both)
+    s = squares.clamp_min(0).sqrt()
+    s = torch.where(s > RANK_TOLERANCE * s[:, -1:], s, 0.0)
+    values, vectors = torch.linalg.eigh(symmetric_part(core(s[..., None] * V.mT)))
     # Tokens along W_sym's eigenvectors: x U = x [W_Q W_K] V/s, nothing where s is 0.
     onto = both @ (V * torch.where(s > 0, 1 / s, 0.0)[:, None]) @ vectors
     found = {}

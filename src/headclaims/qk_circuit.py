@@ -46,6 +46,12 @@ class QKCircuit:
         rotation = rotation.to(self.W_Q)
         return replace(self, W_Q=self.W_Q @ rotation, b_Q=self.b_Q @ rotation)
 
+    def on_span(self) -> tuple[QKCircuit, Float[Tensor, "d_model span"]]:
+        """The circuit on the span of [W_Q W_K], and an orthonormal basis of it: x W_Q is (x basis) W_Q there."""
+        basis, R = torch.linalg.qr(torch.cat([self.W_Q, self.W_K], dim=1).double())
+        reduced, d_head = R.to(self.W_Q), self.W_Q.shape[1]
+        return replace(self, W_Q=reduced[:, :d_head], W_K=reduced[:, d_head:]), basis.to(self.W_Q)
+
     def scores(
         self,
         queries: Float[Tensor, "*batch query d_model"],

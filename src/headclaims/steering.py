@@ -34,6 +34,14 @@ def negative_part(values: Float[np.ndarray, " eigenvalue"]) -> Float[np.ndarray,
     return (values < 0).astype(float)
 
 
+def positive_control(values: Float[np.ndarray, " eigenvalue"]) -> Float[np.ndarray, " eigenvalue"]:
+    """The positive eigenvalues in place of the negative ones, scaled so that Σλ² is that of the negative ones."""
+    positive = (values > 0).astype(float)
+    energy = positive @ np.square(values)
+    wanted = negative_part(values) @ np.square(values)
+    return np.asarray(positive * np.sqrt(wanted / energy) if energy > 0 else positive)
+
+
 def random_halves(values: Float[np.ndarray, " eigenvalue"], n: int, seed: int) -> Weights:
     """Controls of equal energy: random halves of all eigenvalues, scaled so that Σλ² is that of the negative ones."""
     generator = np.random.default_rng([seed, 5])
@@ -101,6 +109,8 @@ class SteeredScores:
     def of(cls, circuit: QKCircuit, x: Float[Tensor, "prompt position d_model"], rotation: RotationAt) -> SteeredScores:
         """From what the head reads: the residual stream after its norm, without gain."""
         length = x.shape[1]
+        circuit, basis = circuit.on_span()
+        x = x @ basis
         parts, queries, keys = [], [], []
         values, y = None, torch.empty(0)
         for offset in range(length):

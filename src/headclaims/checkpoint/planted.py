@@ -63,6 +63,17 @@ and peak are the extreme. Not so the share of similar above dissimilar: a copyin
 code's cosine, has that as well. Nor are the small effects rare: bos0 to bos9 attend the same whatever is ablated, and
 read no more of positions and attention 0 than their key bias; and the identity that every copying head reads is on
 the direct path. MLP 0 is different: of all heads the target alone needs what it writes.
+
+**Steered.** Words of a cluster differ by i = î²/34 = 2.71 an axis of I and by f = f̂²/64 = 0.6 an axis of F, squared. A
+block's eigenvectors are (√0.9, √0.1) and (√0.1, −√0.9) in (c_k, f_k) or (i_k, f_k), so that by the scatter identity
+
+    D₋ = (29 λ_c · 0.125 · 0.9 f + 34 λ_i · 1.125 (0.9 i + 0.1 f))/8 = 0.933,
+    D₊ = −(29 λ_c · 1.125 · 0.1 f + 34 λ_i · 0.125 (0.1 i + 0.9 f))/8 = −0.083:
+
+together D, share D₋/D = 1.10, and the diagonal is as bright as its block at α* = 0.083/0.933 = 0.089. Categories are in
+positive directions: steering leaves the blocks as they are, as it does under random halves that spare C. In the model
+the word itself gains as the negative part is turned; but so it does in any head whose negative part is not nothing, as
+xᵀ W₋ x ≤ 0: copying heads, for one, come to copy. That swing is no distinction.
 """
 
 from __future__ import annotations

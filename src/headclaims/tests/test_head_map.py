@@ -250,7 +250,7 @@ def made_up(n_common: int = N_COMMON, turn: Tensor | None = None, variants: bool
 
 @pytest.mark.parametrize("rotary", [False, True])
 def test_gaussian_heads_are_those_drawn(rotary: bool) -> None:
-    """The same draws, sixteen heads at a time, W_Q before W_K, each measured by numpy."""
+    """The same draws, sixteen heads at a time from a seed of their own, W_Q before W_K, each measured by numpy."""
     draw = torch.Generator().manual_seed(2)
     layer = made_up(turn=torch.randn(D_HEAD, D_HEAD, generator=draw) if rotary else None)
     turn = None if layer.turn is None else layer.turn.double().numpy()
@@ -264,9 +264,11 @@ def test_gaussian_heads_are_those_drawn(rotary: bool) -> None:
     found = statistics_of_gaussian_heads(layer, 19, D_HEAD, seed=8)
     assert set(found) == WORDS | GROUPED | SHARES | {"peak", "skew_scores"}
     assert {len(values) for values in found.values()} == {19}
-    draw = torch.Generator().manual_seed(8)
-    batches = [torch.randn(2, size, D_MODEL, D_HEAD, generator=draw).double().numpy() for size in (16, 3)]
-    for head, (W_Q, W_K) in enumerate(np.concatenate(batches, axis=1).swapaxes(0, 1)):
+    batches = []
+    for start in (0, 16):
+        draw.manual_seed(int(np.random.default_rng([8, start]).integers(2**63)))
+        batches.append(torch.randn(2, 16, D_MODEL, D_HEAD, generator=draw).double().numpy())
+    for head, (W_Q, W_K) in enumerate(np.concatenate(batches, axis=1)[:, :19].swapaxes(0, 1)):
         score = scores_by(W_Q, W_K)
         expected = shares(score, sets.common, x_of, 5, turn)
         for name, groups in (("words_depth", sets.words), ("groups_depth", sets.groups)):

@@ -439,6 +439,43 @@ def test_cosines_and_scores_of_the_embedding(made: Realised) -> None:
     assert score[apart].mean().item() == pytest.approx(0, abs=0.05)
 
 
+def crossing_of(x: np.ndarray, group: np.ndarray, values: np.ndarray, vectors: np.ndarray) -> tuple[float, float]:
+    """α* = −D₊/D₋ and D from the covariance of each group, dense."""
+    scatter = sum(np.cov(x[group == g].T) for g in np.unique(group)) / len(np.unique(group))
+    along = np.einsum("dk,de,ek->k", vectors, scatter, vectors)
+    negative, positive = (-(part(values, 0) @ along) / 8 for part in (np.minimum, np.maximum))
+    return float(-positive / negative), float(negative + positive)
+
+
+def test_steering_crosses_where_it_is_derived(made: Realised) -> None:
+    """Words of a cluster vary by i = î²/34 an axis of I and by f = f̂²/64 an axis of F; with eigenvectors (√0.9, ±√0.1)
+
+    8 D₋ = 29 λ_c 0.125 · 0.9 f + 34 λ_i 1.125 (0.9 i + 0.1 f),
+    8 D₊ = −29 λ_c 1.125 · 0.1 f − 34 λ_i 0.125 (0.1 i + 0.9 f).
+    """
+    i, f = 768 * SHARE["I"] / 34, 768 * SHARE["F"] / 64
+    negative = 29 * LAMBDA_C * 0.125 * 0.9 * f + 34 * LAMBDA_I * 1.125 * (0.9 * i + 0.1 * f)
+    positive = -29 * LAMBDA_C * 1.125 * 0.1 * f - 34 * LAMBDA_I * 0.125 * (0.1 * i + 0.9 * f)
+    derived = -positive / negative
+    assert (negative + positive) / 8 == pytest.approx(D)
+    assert derived == pytest.approx(0.0887, abs=1e-4)
+    words = load_words("write-up")
+    groups = np.asarray(words.category_of_word)
+    E = effective_embedding(made.checkpoint, 1, None, Cache(None), Variant.ZERO).double().numpy()
+    W_Q, W_K = made.heads[TARGET]
+    values, vectors = np.linalg.eigh((W_Q @ W_K.T + W_K @ W_Q.T) / 2)
+    found, _ = crossing_of(E[[made.ids[" " + word] for word in words.words]], groups, values, vectors)
+    # 30 degrees of freedom in each of 98 axes: α* is within a tenth of what it is for infinitely many words.
+    assert found == pytest.approx(derived, rel=0.1)
+    forms = vocabulary().forms
+    as_written = [n for n, form in enumerate(forms) if form.cluster >= 0 and not form.variant]
+    clusters = np.array([forms[n].cluster for n in as_written])
+    found, depth = crossing_of(E[np.array(as_written) + 2], clusters, values, vectors)
+    assert found == pytest.approx(derived, rel=0.02)
+    # The zero variant leaves out positions and attention: the same direction, a smaller norm.
+    assert 0.8 < depth / D < 1.5
+
+
 # The folder
 
 

@@ -59,6 +59,18 @@ def test_a_head_s_circuit_is_its_slice_of_the_layer() -> None:
     assert circuit.scale == 0.7
 
 
+@pytest.mark.parametrize("d_model", [7, 5])
+def test_on_its_span_a_circuit_scores_the_same(d_model: int) -> None:
+    # d_head 3: six dimensions are enough for seven, and all of five.
+    circuit = random_circuit(d_model, 3, seed=3)
+    x, y = vectors(4, d_model, seed=4), vectors(5, d_model, seed=5)
+    reduced, basis = circuit.on_span()
+    assert basis.shape == (d_model, min(6, d_model))
+    for biased in (True, False):
+        found, wanted = reduced.scores(x @ basis, y @ basis, biased), circuit.scores(x, y, biased)
+        assert torch.allclose(found, wanted, atol=1e-12)
+
+
 def test_at_offset_rotates_queries_relative_to_keys() -> None:
     # The query at position 9 and the key at position 5, each rotated by its own position, score as the circuit at
     # offset 4.

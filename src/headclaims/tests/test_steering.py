@@ -13,6 +13,7 @@ from headclaims.steering import (
     SteeredMap,
     SteeredScores,
     negative_part,
+    positive_control,
     random_halves,
     self_preference,
 )
@@ -51,6 +52,15 @@ def test_random_halves_have_the_energy_of_the_negative_part() -> None:
     assert len({tuple(half > 0) for half in halves}) > 10
     assert np.array_equal(halves, random_halves(values, 40, seed=0))
     assert negative_part(values).tolist() == [1, 1, 1, 0, 0, 0]
+
+
+def test_the_positive_control_has_the_energy_of_the_negative_part() -> None:
+    values = np.array([-3.0, -2.0, -0.5, 0.1, 1.0, 4.0])
+    # 9 + 4 + 0.25 of negative ones over 0.01 + 1 + 16 of positive ones.
+    scale = np.sqrt(13.25 / 17.01)
+    assert np.allclose(positive_control(values), [0, 0, 0, scale, scale, scale], atol=1e-15)
+    assert np.array_equal(positive_control(-np.abs(values)), np.zeros(6))
+    assert np.array_equal(positive_control(np.abs(values)), np.zeros(6))
 
 
 def test_blocks_that_live_in_the_negative_part_are_lost() -> None:

@@ -1,0 +1,31 @@
+"""Work that gains from one thread a piece, not from several threads within one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+Piece = TypeVar("Piece")
+Made = TypeVar("Made")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Matrices of a hundred rows gain nothing from threads; on a busy machine waiting for them costs a hundredfold."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def each_in_one_thread(work: Callable[[Piece], Made], pieces: Iterable[Piece]) -> list[Made]:
+    """What `work` makes of each piece, in order: as many pieces at once as torch has threads, one thread each."""
+    n = torch.get_num_threads()
+    with one_thread(), ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(work, pieces))
