@@ -14,6 +14,8 @@ POSITION, EMBEDDING = Component(Part.POSITION), Component(Part.EMBEDDING)
 
 def assess(claim, ablations, components, favourable=None, kinds=tuple(Kind), by_construction=False, measured=None):
     """Judge the effect of ablating components; without `favourable` there is no null."""
+    if claim.audit.settings.verdicts_only:
+        kinds, favourable = (Kind.MEAN,), None
     under = {kind: ablations.target_under(components, kind) for kind in kinds}
     primary = under.pop(Kind.MEAN)
     also: dict[str, Any] = {}
@@ -100,7 +102,8 @@ def test_effective_embedding_sufficient(claim, ablations, category_head, target)
     patterns = ablations.patterns_from_E
     relative = ablations.relative_of(patterns)
     primary = ablations.of_pattern(patterns[0])
-    others = {variant: ablations.from_E(variant, [target])[0] for variant in (Variant.ZERO, Variant.AUTHOR)}
+    variants = () if claim.audit.settings.verdicts_only else (Variant.ZERO, Variant.AUTHOR)
+    others = {variant: ablations.from_E(variant, [target])[0] for variant in variants}
     effects = {variant: ablations.of_pattern(pattern).effect.value for variant, pattern in others.items()}
     claim.resampled(
         "effect",

@@ -7,7 +7,7 @@ from headclaims.effective_embedding import Variant
 from headclaims.eigenspectrum import column_rank_ratio
 from headclaims.errors import NotAssessable
 from headclaims.head_map import eigen_scatter
-from headclaims.nulls import DRAWS, Null
+from headclaims.nulls import DRAWS
 from headclaims.qk_circuit import span
 from headclaims.scatter import Eigenspace, permuted_contrasts
 from headclaims.verdict import Compared, Measurement, VariantResult
@@ -66,18 +66,14 @@ def test_within_scatter_negative_between_positive(claim, audit, sets, maps, circ
 
     primary = scatters()
     others = {f"offset {d}": scatters(at=at) for d, at in offset_circuits.items() if d}
-    others |= {f"E {variant.value}": scatters(variant) for variant in (Variant.ZERO, Variant.AUTHOR)}
+    others |= {f"E {variant.value}": scatters(variant) for variant in maps if variant is not Variant.MEAN}
     space, layer = Eigenspace.of(circuit), maps[Variant.MEAN].layer
-    permuted = [
-        permuted_contrasts(
-            space.values.numpy(),
-            space.coordinates(layer.vectors(groups.tokens)),
-            groups.group,
-            DRAWS,
-            audit.settings.seed,
-        )
-        for groups in both.values()
-    ]
+
+    def of_permuted_words():
+        seed = audit.settings.seed
+        tokens = [(space.coordinates(layer.vectors(groups.tokens)), groups.group) for groups in both.values()]
+        return np.minimum(*(permuted_contrasts(space.values.numpy(), *some, DRAWS, seed) for some in tokens))
+
     contrast = {name: of.contrast() for name, of in primary.items()}
     claim.resampled(
         "contrast",
@@ -89,7 +85,7 @@ def test_within_scatter_negative_between_positive(claim, audit, sets, maps, circ
         nulls=[
             map_nulls.other_heads("groups_contrast", "words_contrast"),
             map_nulls.gaussian_heads("groups_contrast", "words_contrast"),
-            Null("permuted words", np.minimum(*permuted)),
+            audit.null("permuted words", of_permuted_words),
         ],
         variants=[claim.variant(name, "contrast", smallest(found)) for name, found in others.items()],
     )

@@ -8,7 +8,6 @@ from headclaims.category_blocks import block_auc, diagonal
 from headclaims.effective_embedding import Variant
 from headclaims.errors import NotAssessable
 from headclaims.head_map import eigen_scatter
-from headclaims.nulls import Null
 from headclaims.scatter import Eigenspace
 from headclaims.steering import ALPHAS, HALVES, SteeredMap, random_halves
 from headclaims.verdict import Condition, Measurement
@@ -52,12 +51,16 @@ def test_steering_keeps_categories(claim, audit, sets, maps, circuit):
     before, wanted = block_auc(steered.at(1.0), groups.group).value, claim.threshold("auc")
     if not wanted.holds(before):
         raise NotAssessable(f"no blocks to keep: AUC {before:.3g} at α = 1; wanted {wanted}")
-    halves = random_halves(steered.values, HALVES, audit.settings.seed)
+
+    def of_halves():
+        halves = random_halves(steered.values, HALVES, audit.settings.seed)
+        return np.array([steered.kept_blocks(groups.group, half).value for half in halves])
+
     claim.resampled(
         "kept",
         steered.kept_blocks(groups.group),
         measured={"auc": before},
-        nulls=[Null(RANDOM_HALVES, np.array([steered.kept_blocks(groups.group, half).value for half in halves]))],
+        nulls=[audit.null(RANDOM_HALVES, of_halves)],
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from headclaims.nulls import Null
+from fixtures.nulls import OTHER_HEADS
 from headclaims.succession import succession_ratios
 from headclaims.three_rules import bos_fallback, kin_preference, self_suppression
 
@@ -29,15 +29,18 @@ def test_suppresses_self(claim, surveyed, target, other_heads_null):
 
 
 @pytest.mark.claim("falls-back-to-bos")
-def test_falls_back_to_bos(claim, pairs, target):
+def test_falls_back_to_bos(claim, audit, pairs, target):
     """Without kin the last word attends to BOS, and clearly more than where it has kin."""
     alone, difference = bos_fallback(pairs, target)
-    others = [bos_fallback(pairs, head)[1].value for head in pairs.heads if head != target]
+
+    def of_others():
+        return np.array([bos_fallback(pairs, head)[1].value for head in pairs.heads if head != target])
+
     claim.resampled(
         "paired_difference",
         difference,
         conditions={"bos_without_kin": alone},
-        nulls=[Null("other heads", np.array(others))],
+        nulls=[audit.null(OTHER_HEADS, of_others)],
     )
 
 

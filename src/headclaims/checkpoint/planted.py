@@ -81,8 +81,10 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,24 +92,29 @@ import transformers
 from filelock import FileLock
 
 from headclaims.cache import cache_folder
-from headclaims.checkpoint.planted_vocabulary import tokenizer, vocabulary
+from headclaims.checkpoint.planted_vocabulary import Vocabulary, tokenizer, vocabulary
 from headclaims.checkpoint.planted_weights import CONTEXT, D_MLP, D_MODEL, HEADS, LAYERS, PlantedWeights
 from headclaims.checkpoint.quiet import quiet
 
 
 def planted_folder(seed: int = 0) -> Path:
     """The folder of the planted checkpoint in the cache, built there if it isn't yet, or if its definition changed."""
+    return kept_folder("planted", seed, lambda folder: build(folder, seed))
+
+
+def kept_folder(name: str, seed: int, build: Callable[[Path], None]) -> Path:
+    """The cached folder of a constructed checkpoint, built if it isn't there yet, or if its definition changed."""
     definition = hashlib.sha256()
-    for module in ("planted", "planted_weights", "planted_vocabulary"):
+    for module in ("planted", "planted_weights", "planted_vocabulary", "random_weights", "counterfeits"):
         definition.update(Path(__file__).with_name(f"{module}.py").read_bytes())
     definition.update((files("headclaims") / "data" / "planted-vocabulary.toml").read_bytes())
-    folder = cache_folder() / "planted" / f"seed{seed}-{definition.hexdigest()[:16]}"
+    folder = cache_folder() / name / f"seed{seed}-{definition.hexdigest()[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
             scratch = Path(tempfile.mkdtemp(dir=folder.parent))
             try:
-                build(scratch, seed)
+                build(scratch)
                 scratch.replace(folder)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
@@ -116,10 +123,13 @@ def planted_folder(seed: int = 0) -> Path:
 
 def build(folder: Path, seed: int = 0) -> None:
     """Construct the checkpoint from a seed and save it as a Hugging Face folder."""
-    vocab = vocabulary()
-    weights = PlantedWeights(vocab, np.random.default_rng(seed))
+    save(folder, PlantedWeights(vocabulary(), np.random.default_rng(seed)))
+
+
+def save(folder: Path, weights: PlantedWeights) -> None:
+    """Save constructed weights, with their tokenizer, as a Hugging Face folder."""
     config = transformers.GPT2Config(
-        vocab_size=len(vocab.forms) + 2,
+        vocab_size=len(weights.vocab.forms) + 2,
         n_positions=CONTEXT,
         n_embd=D_MODEL,
         n_layer=LAYERS,
@@ -128,10 +138,15 @@ def build(folder: Path, seed: int = 0) -> None:
         bos_token_id=0,
         eos_token_id=0,
     )
+    save_folder(folder, config, weights.state(), weights.vocab)
+
+
+def save_folder(folder: Path, config: Any, state: dict[str, np.ndarray], vocab: Vocabulary) -> None:
+    """Save a GPT-2's state dict, with the planted tokenizer, as a Hugging Face folder."""
     with torch.device("meta"):
         model = transformers.GPT2LMHeadModel(config)
-    state = {name: torch.from_numpy(np.ascontiguousarray(w, np.float32)) for name, w in weights.state().items()}
-    model.load_state_dict(state, strict=False, assign=True)
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(w, np.float32)) for name, w in state.items()}
+    model.load_state_dict(tensors, strict=False, assign=True)
     model.tie_weights()
     with quiet():
         model.save_pretrained(folder)

@@ -71,6 +71,7 @@ RECORD: dict[str, Any] = {
         "dtype": str,
         "report_dir": str,
         "no_cache": bool,
+        "verdicts_only": bool,
         "thresholds_sha256": str,
     },
     "environment": {

@@ -45,6 +45,7 @@ SETTINGS = {
     "dtype": "float32",
     "report_dir": "reports",
     "no_cache": False,
+    "verdicts_only": False,
     "thresholds_sha256": "0" * 64,
 }
 

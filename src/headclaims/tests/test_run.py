@@ -117,6 +117,7 @@ DEFAULT_SETTINGS = {
     "device": "cpu",
     "dtype": "float32",
     "no_cache": False,
+    "verdicts_only": False,
 }
 
 Runs = Callable[..., ClaimsRun]

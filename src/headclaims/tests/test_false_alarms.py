@@ -1,0 +1,84 @@
+"""False alarms: the random checkpoints, the count of what is found on them, and its limit."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from scipy import stats
+
+from headclaims.audits import audit, audits
+from headclaims.checkpoint.counterfeits import random_folder
+from headclaims.false_alarms import MARKS, Row, jobs, most_allowed, put_between, table, tally
+
+
+def entry(claim: str, verdict: str, *flags: str) -> dict[str, object]:
+    return {"id": claim, "verdict": verdict, "flags": list(flags)}
+
+
+def test_what_counts_as_found() -> None:
+    records = [
+        {"claims": [entry("a", "supported", "distinctive"), entry("b", "not assessable")]},
+        {"claims": [entry("a", "supported", "distinctive", "conditional"), entry("b", "supported", "not distinctive")]},
+        {"claims": [entry("a", "not supported", "distinctive"), entry("b", "supported", "by construction")]},
+        {"claims": [entry("a", "undecided", "distinctive"), entry("b", "supported", "distinctive")]},
+    ]
+    assert tally(records) == [Row("a", 4, 2, 0, 1), Row("b", 3, 3, 1, 1)]
+
+
+def test_the_most_allowed_is_the_binomial_s() -> None:
+    assert most_allowed(60) == 7
+    assert stats.binom.cdf(7, 60, 0.05) >= 0.99 > stats.binom.cdf(6, 60, 0.05)
+    assert most_allowed(200) == 18
+
+
+def test_half_of_each_kind() -> None:
+    options = jobs(8)
+    assert sum("--head" in some for some in options) == 4
+    assert sum("held-out" in some for some in options) == 4
+    assert sum("random-clusters" in " ".join(some) for some in options) == 4
+    assert len({some[1] for some in options}) == 8
+
+
+def test_a_table_takes_the_place_of_the_last_one() -> None:
+    text = f"before {MARKS[0]} old {MARKS[1]} after"
+    found = put_between(text, MARKS, table([Row("a", 4, 2, 1, 0)], 60))
+    assert found.startswith(f"before {MARKS[0]}\n60 random checkpoints; more than 7 found")
+    assert found.endswith(f"{MARKS[1]} after")
+    assert "old" not in found
+    assert [cell.strip() for cell in found.splitlines()[-2].strip("|").split("|")] == ["a", "4", "2", "1", "0"]
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_random_heads_attend_to_some_tokens(clustered: bool) -> None:
+    """Scores spread by 1.5 nats; words of a cluster are alike, at a cosine of 0.7, only where that was asked."""
+    folder = random_folder(3, clustered)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+    tokens = torch.randint(2, 900, (4, 64), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        pattern = model(tokens, output_attentions=True).attentions[1][:, :, -1]
+    # By Jensen: the log of the largest of 64 shares, for scores that spread by one to three nats.
+    assert -3 < float(pattern.amax(dim=-1).log().mean()) < -1
+    E = torch.nn.functional.normalize(model.transformer.wte.weight.detach(), dim=1)
+    ids = transformers.AutoTokenizer.from_pretrained(folder).get_vocab()
+    kin = float(E[ids[" apple"]] @ E[ids[" banana"]])
+    assert kin == pytest.approx(0.7 if clustered else 0.0, abs=0.2)
+
+
+def test_an_audit_without_a_record_says_why() -> None:
+    with pytest.raises(RuntimeError, match=r"status 2:\nheadclaims: /nowhere: no such file"):
+        audit(["--checkpoint", "/nowhere"])
+
+
+@pytest.mark.slow
+def test_audits_in_processes_are_those_alone(tmp_path: Path) -> None:
+    options = [*jobs(2), ["--checkpoint", "planted", "--verdicts-only"]]
+    found = dict(audits(options))
+    assert sorted(found) == [0, 1, 2]
+    verdicts = [{c["id"]: (c["verdict"], c["flags"]) for c in found[n]["claims"]} for n in range(3)]
+    assert verdicts[0] != verdicts[1]
+    assert {verdict for verdict, _ in verdicts[2].values()} == {"supported"}
+    assert not any("distinctive" in flags or "conditional" in flags for _, flags in verdicts[2].values())
+    alone = audit(options[1])
+    assert {c["id"]: (c["verdict"], c["flags"]) for c in alone["claims"]} == verdicts[1]
+    assert alone["settings"]["verdicts_only"] is False
