@@ -8,7 +8,7 @@ TYPED = $(shell cd src && ls -d headclaims/[a-z]*.py headclaims/checkpoint headc
 # One process a processor, one thread each: most tests are small, and threads that wait for one another cost more than they give.
 TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest src/ -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: install claims test check false-alarms clean
+.PHONY: install claims test check mutants false-alarms clean
 
 install: $(STAMP)
 
@@ -30,6 +30,9 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(TESTS) -m "not slow" --jaxtyping-packages=$(TYPED),beartype.beartype $(ARGS)
+
+mutants: $(STAMP)
+	$(BIN)/python -m headclaims.mutants $(ARGS)
 
 false-alarms: $(STAMP)
 	$(BIN)/python -m headclaims.false_alarms $(ARGS)

@@ -47,12 +47,15 @@ def load(spec: str, revision: str | None = None, device: str = "cpu", dtype: tor
 
 def _local(spec: str, path: Path, device: str, dtype: torch.dtype) -> Checkpoint:
     if _is_planted(spec):
-        if spec != "planted":
-            raise BadCheckpoint(f"{spec}: no such counterfeit; wanted planted")
         from headclaims.checkpoint.boot import load_full
+        from headclaims.checkpoint.counterfeits import counterfeit_folder, names
         from headclaims.checkpoint.planted import planted_folder
 
-        return load_full("planted", spec, "planted", planted_folder(), device, dtype)
+        _, _, name = spec.partition(":")
+        if spec != "planted" and name not in names():
+            raise BadCheckpoint(f"{spec}: no such counterfeit; planted:list prints those there are")
+        folder = counterfeit_folder(name) if name else planted_folder()
+        return load_full("planted", spec, spec.replace(":", "-"), folder, device, dtype)
     if path.suffix == ".safetensors":
         return _evidence_file(spec)
     if path.suffix == ".gguf" and not path.is_file():

@@ -32,7 +32,7 @@ KINDS = (
 
 
 @dataclass(frozen=True)
-class _Projections:
+class Projections:
     """One head's folded weights: d_model × d_head, and d_head × d_model for W_O."""
 
     W_Q: np.ndarray
@@ -135,7 +135,7 @@ class PlantedWeights:
         waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) / len(FREQUENCIES) ** 0.5
         return np.asarray(self.amplitude["P"] * waves @ self.space["P"].T)
 
-    def head(self, layer: int, kind: str) -> _Projections:
+    def head(self, layer: int, kind: str) -> Projections:
         """A head's folded weights by what it does."""
         W_Q, W_K, b_Q = np.zeros((D_MODEL, D_HEAD)), np.zeros((D_MODEL, D_HEAD)), np.zeros(D_HEAD)
         space = self.space
@@ -160,7 +160,7 @@ class PlantedWeights:
         if layer > 0 and kind not in ("target", "twin"):
             W_Q[:, 63], W_K[:, 63] = 0, self.place()
             b_Q[63] = 4.0
-        return _Projections(W_Q, W_K, b_Q, *self.output(layer, kind))
+        return Projections(W_Q, W_K, b_Q, *self.output(layer, kind))
 
     def place(self) -> np.ndarray:
         """A random unit direction of positions and of what attention 0 writes, to which position 0 is nothing."""
@@ -220,7 +220,7 @@ class PlantedWeights:
             before = self.from_embedding + self.from_attention
             seen = D_MODEL**0.5 * before * self.amplitude["C"] / self.norm_at(before)
             W_in[:, :n], b_in[:n] = C * (THRESHOLD + FIRING) / seen, -THRESHOLD
-            W_out[:n] = (1 - before) * self.amplitude["C"] / _gelu(FIRING) * C.T
+            W_out[:n] = (1 - before) * self.amplitude["C"] / gelu(FIRING) * C.T
         return W_in, b_in, W_out
 
     def norm_at(self, share_of_amplitude: float) -> float:
@@ -267,5 +267,6 @@ def _turned(shift: int) -> np.ndarray:
     return np.block([[cos, -sin], [sin, cos]])
 
 
-def _gelu(x: float) -> float:
+def gelu(x: float) -> float:
+    """GPT-2's activation."""
     return float(torch.nn.functional.gelu(torch.tensor(x), approximate="tanh"))
