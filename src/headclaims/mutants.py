@@ -18,6 +18,7 @@ from typing import Any
 from tabulate import tabulate
 
 from headclaims.audits import ROOT, audits
+from headclaims.checkpoint import MUTATIONS
 from headclaims.ledger import as_json, write_atomically
 
 EXPECTED = ROOT / "fixtures" / "data" / "counterfeits.toml"
@@ -60,6 +61,12 @@ class Expected:
     def tied(self, claim: str) -> frozenset[str]:
         """The claims that fall or lapse with one by algebra, itself among them."""
         return frozenset({claim}).union(*(tie for tie in self.ties if claim in tie))
+
+
+def options(name: str) -> list[str]:
+    """How a counterfeit is audited; the planted checkpoint with a mutation is named after that."""
+    which = ["--checkpoint", "planted" if name == "planted" or name in MUTATIONS else f"planted:{name}"]
+    return [*which, *(["--mutate", name] if name in MUTATIONS else []), "--verdicts-only", "--no-cache"]
 
 
 def outcomes(record: Mapping[str, Any]) -> dict[str, str]:
@@ -123,9 +130,8 @@ def main(names: Sequence[str]) -> int:
         print(f"headclaims: {unknown[0]}: no counterfeit; wanted some of {', '.join(expected.cells)}", file=sys.stderr)
         return 2
     chosen = list(names) or list(expected.cells)
-    specs = [name if name == "planted" else f"planted:{name}" for name in chosen]
     records: dict[int, dict[str, Any]] = {}
-    for number, record in audits([["--checkpoint", spec, "--verdicts-only", "--no-cache"] for spec in specs]):
+    for number, record in audits([options(name) for name in chosen]):
         records[number] = record
         print(f"\r{len(records)} of {len(chosen)} counterfeits audited", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)

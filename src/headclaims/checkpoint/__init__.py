@@ -16,6 +16,7 @@ from headclaims.checkpoint.evidence import Checkpoint
 from headclaims.errors import BadCheckpoint, BadInput
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+MUTATIONS = ("transpose-qk", "flip-negative", "shuffle-embedding", "swap-head", "permute-heads")
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 

@@ -6,6 +6,7 @@ and writing weights centred, as the write-up's numbers are.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
@@ -58,6 +59,18 @@ class FullCheckpoint(Checkpoint):
     def fingerprint(self, layer: int) -> str:
         """`RawQK.fingerprint` of a layer, taken before any folding."""
         return self._fingerprints[layer]
+
+    @property
+    def bridge(self) -> Any:
+        """TransformerLens' account of the model, folded."""
+        return self._bridge
+
+    def mutated(self, mutation: str) -> None:
+        """Take note that weights were changed on purpose: it is another checkpoint now."""
+        self.name += f"-{mutation}"
+        self._fingerprints = {
+            layer: hashlib.sha256(f"{raw} {mutation}".encode()).hexdigest() for layer, raw in self._fingerprints.items()
+        }
 
     @cached_property
     def bos(self) -> int:

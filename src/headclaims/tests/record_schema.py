@@ -72,6 +72,7 @@ RECORD: dict[str, Any] = {
         "report_dir": str,
         "no_cache": bool,
         "verdicts_only": bool,
+        "mutate": Maybe(str),
         "thresholds_sha256": str,
     },
     "environment": {

@@ -46,6 +46,7 @@ SETTINGS = {
     "report_dir": "reports",
     "no_cache": False,
     "verdicts_only": False,
+    "mutate": None,
     "thresholds_sha256": "0" * 64,
 }
 

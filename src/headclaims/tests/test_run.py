@@ -118,6 +118,7 @@ DEFAULT_SETTINGS = {
     "dtype": "float32",
     "no_cache": False,
     "verdicts_only": False,
+    "mutate": None,
 }
 
 Runs = Callable[..., ClaimsRun]

@@ -1,0 +1,111 @@
+"""Weight-level mutants of any checkpoint that runs: what a claim should notice, done to a real model.
+
+They are made of folded weights, before anything is measured. With W_Q and W_K of the target head:
+
+- `transpose-qk` exchanges W_Q and W_K, and their biases: W_QKᵀ, so that every symmetric statistic stays what it was;
+- `flip-negative` keeps the d_head − 1 eigenvalues of W_sym largest in magnitude, all made positive, W_skew dropped (one
+  column holds what b_Q reads in keys; rotary positions turn the rest as before);
+- `shuffle-embedding` deals the token embeddings anew among all tokens but BOS;
+- `swap-head` exchanges the target with the next head of its layer, `permute-heads` moves every head one place on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headclaims.checkpoint.evidence import Checkpoint, Head
+from headclaims.checkpoint.full import FullCheckpoint
+from headclaims.errors import BadInput
+
+
+def mutate(checkpoint: Checkpoint, mutation: str, head: Head, seed: int) -> None:
+    """Change a checkpoint's weights in place, and its name with them.
+
+    Raises BadInput, in one line, where the evidence is no model, or query heads share keys.
+    """
+    if not isinstance(checkpoint, FullCheckpoint):
+        raise BadInput(f"--mutate {mutation}: {checkpoint.spec} has no weights that run; wanted a model")
+    bridge = checkpoint.bridge
+    with torch.no_grad():
+        if mutation == "shuffle-embedding":
+            _shuffle(bridge.embed.weight, checkpoint.bos, seed)
+        else:
+            for layer in range(checkpoint.sizes.n_layers) if mutation == "permute-heads" else [head.layer]:
+                _Heads(bridge.blocks[layer].attn, checkpoint.spec, mutation).change(mutation, head.index)
+    checkpoint.mutated(mutation)
+
+
+def _shuffle(embedding: Tensor, bos: int, seed: int) -> None:
+    moved = np.array([token for token in range(len(embedding)) if token != bos])
+    order = np.random.default_rng([seed, 6]).permutation(moved)
+    embedding[torch.from_numpy(moved)] = embedding[torch.from_numpy(order)]
+
+
+class _Heads:
+    """The folded weights of a layer's heads, as tensors [head, d_model, d_head] (O: [head, d_head, d_model])."""
+
+    def __init__(self, attention: Any, spec: str, mutation: str) -> None:
+        self.attention = attention
+        self.W = {name: getattr(attention, f"W_{name}").detach().clone() for name in "QKVO"}
+        n = self.W["Q"].shape[0]
+        if self.W["K"].shape[0] != n:
+            raise BadInput(f"--mutate {mutation}: query heads of {spec} share keys; wanted a key a head")
+        self.b = {}
+        for name in "QKV":
+            bias = getattr(attention, f"b_{name}")
+            self.b[name] = None if bias is None else bias.detach().clone().view(n, -1)
+
+    def change(self, mutation: str, head: int) -> None:
+        """Carry out one mutation that is about heads."""
+        n = len(self.W["Q"])
+        if mutation == "transpose-qk":
+            for of in (self.W, self.b):
+                if of["Q"] is not None:
+                    of["Q"][head], of["K"][head] = of["K"][head].clone(), of["Q"][head].clone()
+        elif mutation == "flip-negative":
+            self._flip(head)
+        else:
+            order = list(range(n))
+            if mutation == "swap-head":
+                other = (head + 1) % n
+                order[head], order[other] = other, head
+            else:
+                order = order[-1:] + order[:-1]
+            self.W = {name: W[order] for name, W in self.W.items()}
+            self.b = {name: None if b is None else b[order] for name, b in self.b.items()}
+        self._write()
+
+    def _flip(self, head: int) -> None:
+        W_Q, W_K = (self.W[name][head].double() for name in "QK")
+        basis, R = torch.linalg.qr(torch.cat([W_Q, W_K], dim=1))
+        d_head = W_Q.shape[1]
+        core = R[:, :d_head] @ R[:, d_head:].T
+        values, vectors = torch.linalg.eigh((core + core.T) / 2)
+        kept = values.abs().argsort(descending=True)[: d_head - 1]
+        factor = basis @ vectors[:, kept] * values[kept].abs().sqrt()
+        b_Q = self.b["Q"]
+        read = torch.zeros_like(W_K[:, :1]) if b_Q is None else (W_K @ b_Q[head].double())[:, None]
+        size = float(read.norm()) or 1.0
+        self.W["Q"][head] = torch.cat([factor, torch.zeros_like(read)], dim=1).to(self.W["Q"])
+        self.W["K"][head] = torch.cat([factor, read / size], dim=1).to(self.W["K"])
+        if b_Q is not None:
+            b_Q[head] = 0
+            b_Q[head, -1] = size
+            if self.b["K"] is not None:
+                self.b["K"][head] = 0
+
+    def _write(self) -> None:
+        for name, part in zip("QKVO", ("q", "k", "v", "o"), strict=True):
+            linear, before = getattr(self.attention, part), getattr(self.attention, f"W_{name}").detach()
+            # Rows of the matrix as it multiplies from the right; a torch Linear holds its transpose.
+            flat = before.flatten(0, 1) if name == "O" else before.transpose(0, 1).flatten(1)
+            new = self.W[name].flatten(0, 1) if name == "O" else self.W[name].transpose(0, 1).flatten(1)
+            transposed = not (linear.weight.shape == flat.shape and torch.equal(linear.weight.detach(), flat))
+            linear.weight.copy_(new.T if transposed else new)
+            bias = self.b.get(name)
+            if bias is not None:
+                linear.bias.copy_(bias.flatten())
