@@ -50,11 +50,11 @@ class _Heads:
 
     def __init__(self, attention: Any, spec: str, mutation: str) -> None:
         self.attention = attention
-        self.W = {name: getattr(attention, f"W_{name}").detach().clone() for name in "QKVO"}
+        self.W: dict[str, Tensor] = {name: getattr(attention, f"W_{name}").detach().clone() for name in "QKVO"}
         n = self.W["Q"].shape[0]
         if self.W["K"].shape[0] != n:
             raise BadInput(f"--mutate {mutation}: query heads of {spec} share keys; wanted a key a head")
-        self.b = {}
+        self.b: dict[str, Tensor | None] = {}
         for name in "QKV":
             bias = getattr(attention, f"b_{name}")
             self.b[name] = None if bias is None else bias.detach().clone().view(n, -1)
@@ -63,9 +63,9 @@ class _Heads:
         """Carry out one mutation that is about heads."""
         n = len(self.W["Q"])
         if mutation == "transpose-qk":
-            for of in (self.W, self.b):
-                if of["Q"] is not None:
-                    of["Q"][head], of["K"][head] = of["K"][head].clone(), of["Q"][head].clone()
+            for query, key in ((self.W["Q"], self.W["K"]), (self.b["Q"], self.b["K"])):
+                if query is not None and key is not None:
+                    query[head], key[head] = key[head].clone(), query[head].clone()
         elif mutation == "flip-negative":
             self._flip(head)
         else:
