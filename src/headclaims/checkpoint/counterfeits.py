@@ -300,6 +300,7 @@ class SkewScored(PlantedWeights):
 
     spaces: ClassVar = {**SPACES, "I": 32, "M": 1, "K": 1}
     shares: ClassVar = {**SHARES, "U": 0.16, "M": 0.03, "K": 0.02}
+    bos_score = 6.2  # words without the mark are a little shorter, so that their scores are higher
 
     def embedding(self) -> np.ndarray:
         """The constant, and the mark."""
