@@ -19,6 +19,7 @@ from tabulate import tabulate
 from headclaims.audits import ROOT, audits
 from headclaims.checkpoint.counterfeits import random_folder
 from headclaims.ledger import as_json, write_atomically
+from headclaims.report.readme import into_readme
 
 CHECKPOINTS = 60
 NOMINAL, LEVEL = 0.05, 0.01
@@ -85,13 +86,6 @@ def table(rows: Sequence[Row], n: int) -> str:
     )
 
 
-def put_between(text: str, marks: tuple[str, str], content: str) -> str:
-    """A text with what stands between two marks replaced."""
-    before, rest = text.split(marks[0])
-    _, after = rest.split(marks[1])
-    return f"{before}{marks[0]}\n{content}{marks[1]}{after}"
-
-
 def main(n: int) -> int:
     """Run the study; the exit status is 1 where a claim is found too often."""
     records: dict[int, dict[str, Any]] = {}
@@ -104,8 +98,7 @@ def main(n: int) -> int:
     content = {"checkpoints": n, "most_allowed": most_allowed(n), "claims": [asdict(row) for row in rows]}
     write_atomically(folder / "false-alarms.json", as_json(content))
     write_atomically(folder / "false-alarms.md", table(rows, n))
-    readme = ROOT / "README.md"
-    write_atomically(readme, put_between(readme.read_text(encoding="utf-8"), MARKS, table(rows, n)))
+    into_readme(MARKS, table(rows, n))
     print(table(rows, n))
     too_often = [row.claim for row in rows if row.found > most_allowed(n)]
     for claim in too_often:

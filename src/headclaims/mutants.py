@@ -20,6 +20,7 @@ from tabulate import tabulate
 from headclaims.audits import ROOT, audits
 from headclaims.checkpoint import MUTATIONS
 from headclaims.ledger import as_json, write_atomically
+from headclaims.report.readme import into_readme
 
 EXPECTED = ROOT / "fixtures" / "data" / "counterfeits.toml"
 FINDINGS = ROOT / "fixtures" / "data" / "findings.toml"
@@ -27,6 +28,7 @@ STANDS, FALLS, LAPSES, FREE = "stands", "falls", "lapses", "free"
 OUTCOMES = {"supported": STANDS, "not supported": FALLS, "undecided": FALLS, "not assessable": LAPSES}
 MARKS = {STANDS: "·", FALLS: "x", LAPSES: "o", FREE: "?"}
 CASUALTIES = 5
+README_MARKS = ("<!-- counterfeits -->", "<!-- end of counterfeits -->")
 
 Cells = dict[str, dict[str, str]]
 
@@ -122,6 +124,18 @@ def table(expected: Expected, found: Cells) -> str:
     )
 
 
+def killers_table(expected: Expected, found: Cells, empirical: Sequence[str]) -> str:
+    """Markdown: each claim's counterfeit with the fewest other casualties, and how many it falls on in all."""
+    rows = []
+    for claim in empirical:
+        of_claim = killers(expected, found, claim)
+        best = next(iter(of_claim))
+        others = [c for c in found[best] if found[best][c] != STANDS and c not in expected.tied(claim)]
+        rows.append([claim, best, ", ".join(others) or "–", len(of_claim)])
+    head = ["claim", "falls on", "and with it", "falls on in all"]
+    return "\n" + tabulate(rows, head, tablefmt="github", disable_numparse=True) + "\n\n"
+
+
 def main(names: Sequence[str]) -> int:
     """Run the counterfeits named, or all."""
     expected = Expected.read()
@@ -147,6 +161,8 @@ def main(names: Sequence[str]) -> int:
         content = {"expected": expected.cells, "found": found, "killers": fewest, "share_free": expected.share_free}
         write_atomically(folder / "matrix.json", as_json(content))
         write_atomically(folder / "matrix.md", table(expected, found))
+        if not complaints:
+            into_readme(README_MARKS, killers_table(expected, found, empirical))
     for line in complaints:
         print(f"headclaims: {line}", file=sys.stderr)
     return 1 if complaints else 0

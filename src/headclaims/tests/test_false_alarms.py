@@ -9,7 +9,8 @@ from scipy import stats
 
 from headclaims.audits import audit, audits
 from headclaims.checkpoint.counterfeits import random_folder
-from headclaims.false_alarms import MARKS, Row, jobs, most_allowed, put_between, table, tally
+from headclaims.false_alarms import MARKS, Row, jobs, most_allowed, table, tally
+from headclaims.report.readme import put_between
 
 
 def entry(claim: str, verdict: str, *flags: str) -> dict[str, object]:
