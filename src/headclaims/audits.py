@@ -11,31 +11,38 @@ import json
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Job = TypeVar("Job")
+Made = TypeVar("Made")
 
 ROOT = Path(__file__).parents[2]
 # One process a processor, one thread each: an audit of a small model is too small for two.
 PROCESSES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def audit(options: Sequence[str], claims: Sequence[str] = ("claims",)) -> dict[str, Any]:
-    """The record of an audit in this process; raises RuntimeError, with what it printed, where it leaves none."""
+def audit(options: Sequence[str], claims: Sequence[str] = ()) -> dict[str, Any]:
+    """The record of an audit in this process, of some claims alone or of all.
+
+    Raises RuntimeError, with what was printed, where it leaves none, or is broken off.
+    """
     import pytest
 
     printed = io.StringIO()
+    chosen = ["-k", " or ".join(f"test_{claim.replace('-', '_')}" for claim in claims)] if claims else []
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(printed), redirect_stderr(printed):
         os.chdir(ROOT)
         # What an earlier audit imported can't be rewritten again, and needn't be.
         quiet = ["-p", "no:cacheprovider", "-q", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-        status = pytest.main([*claims, *options, *quiet, "--report-dir", folder])
+        status = pytest.main(["claims", *chosen, *options, *quiet, "--report-dir", folder])
         records = list(Path(folder).glob("*/claims.json"))
         if records:
             found: dict[str, Any] = json.loads(records[0].read_text(encoding="utf-8"))
-            if found["complete"] or claims != ("claims",):
+            if found["complete"] or len(found["claims"]) == len(claims) > 0:
                 return found
     raise RuntimeError(f"no complete record of {' '.join(options)}, status {status}:\n{printed.getvalue()[-2000:]}")
 
@@ -46,11 +53,16 @@ def _prepare() -> None:
     torch.set_num_threads(1)
 
 
-def audits(jobs: Sequence[Sequence[str]], claims: Sequence[str] = ("claims",)) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Records as they are done, each with its job's number. Must be called from a module that can be imported."""
+def in_processes(work: Callable[[Job], Made], jobs: Sequence[Job]) -> Iterator[tuple[int, Made]]:
+    """What `work` makes of each job as it is done, with the job's number. Both must be what a process can be sent."""
     os.environ["OMP_NUM_THREADS"] = "1"
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(PROCESSES, mp_context=spawn, initializer=_prepare) as pool:
-        running = {pool.submit(audit, job, claims): number for number, job in enumerate(jobs)}
+        running = {pool.submit(work, job): number for number, job in enumerate(jobs)}
         for done in as_completed(running):
             yield running[done], done.result()
+
+
+def audits(jobs: Sequence[Sequence[str]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Records of audits with some options each, as they are done, with the job's number."""
+    return in_processes(audit, jobs)

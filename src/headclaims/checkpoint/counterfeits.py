@@ -67,13 +67,14 @@ class Positional(PlantedWeights):
     """
 
     spaces: ClassVar = {**SPACES, "I": 33, "G": 2}
+    bias = 2.0
 
     def further_terms(self) -> list[Term]:
         """A key bias along the cosine of the frequency nearest 0.05."""
         number = int(np.argmin(abs(FREQUENCIES - 0.05)))
         wave = self.space["P"][:, number : number + 1]
         size = (D_MODEL * self.shares["P"] / len(FREQUENCIES)) ** 0.5
-        return [(0.05 * self.space["G"][:, 1:2], 0.3 * wave, np.array([8 * 2.0 / (0.3 * size)]))]
+        return [(0.05 * self.space["G"][:, 1:2], 0.3 * wave, np.array([8 * self.bias / (0.3 * size)]))]
 
 
 class AttentionZeroFed(PlantedWeights):

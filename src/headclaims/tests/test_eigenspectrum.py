@@ -1,5 +1,7 @@
 """Spectra against dense float64 eigenproblems, closed forms and real GPT-2 small."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -170,3 +172,12 @@ def test_l1h5_of_real_gpt2_small_by_the_dense_matrix() -> None:
     assert real_gpt2.spectra().eigenvalues[real_gpt2.AT].numpy() == pytest.approx(kept, abs=1e-10)
     assert count_by_sorting(dense, 64) == 33
     assert (dense < -1e-10).sum() == (dense > 1e-10).sum() == 64
+
+
+def test_spectra_of_every_head_are_quick() -> None:
+    """144 heads of GPT-2 small's shape are a null population: under five seconds, on one thread too."""
+    W_Q, W_K = torch.randn(2, 144, 768, 64, generator=torch.Generator().manual_seed(0))
+    start = time.monotonic()
+    spectra = head_spectra(span(W_Q, W_K))
+    assert time.monotonic() - start < 5
+    assert spectra.signs.tolist() == [[64, 64]] * 144

@@ -1,0 +1,137 @@
+"""Power: how strong a property must be for its claim to notice.
+
+`python -m headclaims.power [SEEDS]` plants four properties in ten strengths each, from a tenth of what the planted
+checkpoint (or the counterfeit that leaks) has to all of it, in as many seeds, and audits the claims concerned, verdicts
+alone. Writes `reports/counterfeits/power.json` and `.md`, and the table of the README.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+from headclaims.audits import ROOT, audit, in_processes
+from headclaims.checkpoint.counterfeits import AttentionZeroFed, Positional
+from headclaims.checkpoint.planted import save
+from headclaims.checkpoint.planted_vocabulary import vocabulary
+from headclaims.checkpoint.planted_weights import PlantedWeights
+from headclaims.ledger import as_json, write_atomically
+from headclaims.report.readme import into_readme
+
+SEEDS = 20
+STRENGTHS = tuple(tenth / 10 for tenth in range(1, 11))
+MARKS = ("<!-- power -->", "<!-- end of power -->")
+
+
+def _suppression(strength: float) -> type[PlantedWeights]:
+    return type("Suppression", (PlantedWeights,), {"depth": PlantedWeights.depth * strength})
+
+
+def _category(strength: float) -> type[PlantedWeights]:
+    return type("Category", (PlantedWeights,), {"same": PlantedWeights.same * strength})
+
+
+def _positional(strength: float) -> type[PlantedWeights]:
+    return type("PositionalLeak", (Positional,), {"bias": Positional.bias * strength})
+
+
+def _attention(strength: float) -> type[PlantedWeights]:
+    fed = AttentionZeroFed.from_attention * strength
+    rest = AttentionZeroFed.from_embedding + AttentionZeroFed.from_attention - fed
+    return type("AttentionLeak", (AttentionZeroFed,), {"from_attention": fed, "from_embedding": rest})
+
+
+@dataclass(frozen=True)
+class Property:
+    """What is planted in a strength, in which unit its full strength is, and the claims that it concerns."""
+
+    weights: Callable[[float], type[PlantedWeights]]
+    unit: str
+    claims: tuple[str, ...]
+
+
+PROPERTIES = {
+    "suppression": Property(_suppression, "D = 0.85 nats", ("suppresses-self", "dark-diagonal")),
+    "category": Property(_category, "kin at 6 nats", ("attends-within-category", "category-blocks")),
+    "positional leak": Property(_positional, "a key bias of ±2 nats", ("position-embedding-irrelevant",)),
+    "attention-0 leak": Property(_attention, "a fifth of the category", ("first-attention-irrelevant",)),
+}
+
+
+@dataclass(frozen=True)
+class Dose:
+    """One checkpoint of the study."""
+
+    name: str
+    strength: float
+    seed: int
+
+
+def verdicts(dose: Dose) -> dict[str, str]:
+    """What the claims concerned say of one dose."""
+    property_ = PROPERTIES[dose.name]
+    made = property_.weights(dose.strength)(vocabulary(), np.random.default_rng(dose.seed))
+    with tempfile.TemporaryDirectory() as folder:
+        save(Path(folder), made)
+        options = ["--checkpoint", folder, "--seed", str(dose.seed), "--verdicts-only", "--no-cache"]
+        record = audit(options, property_.claims)
+    return {claim["id"]: claim["verdict"] for claim in record["claims"]}
+
+
+Shares = dict[str, dict[str, list[float]]]
+
+
+def supported(doses: Sequence[Dose], found: Sequence[dict[str, str]]) -> Shares:
+    """By property and claim, the share of seeds on which the claim was supported, at each strength."""
+    shares: Shares = {}
+    for name, property_ in PROPERTIES.items():
+        shares[name] = {}
+        for claim in property_.claims:
+            of = {
+                strength: [
+                    verdict[claim] == "supported"
+                    for dose, verdict in zip(doses, found, strict=True)
+                    if (dose.name, dose.strength) == (name, strength)
+                ]
+                for strength in STRENGTHS
+            }
+            shares[name][claim] = [float(np.mean(of[strength])) for strength in STRENGTHS]
+    return shares
+
+
+def table(shares: Shares) -> str:
+    """Markdown: the share of seeds on which a claim is supported, by strength."""
+    rows = [
+        [f"{name} ({PROPERTIES[name].unit})", claim, *(f"{share:.2f}" for share in at)]
+        for name, claims in shares.items()
+        for claim, at in claims.items()
+    ]
+    head = ["planted, at full strength", "supported", *(f"{strength:g}" for strength in STRENGTHS)]
+    return "\n" + tabulate(rows, head, tablefmt="github", disable_numparse=True) + "\n\n"
+
+
+def main(seeds: int) -> int:
+    """Run the study."""
+    doses = [Dose(name, s, seed) for seed in range(seeds) for name in PROPERTIES for s in STRENGTHS]
+    found: list[dict[str, str]] = [{}] * len(doses)
+    for done, (number, verdict) in enumerate(in_processes(verdicts, doses), start=1):
+        found[number] = verdict
+        print(f"\r{done} of {len(doses)} doses audited", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    shares = supported(doses, found)
+    folder = ROOT / "reports" / "counterfeits"
+    write_atomically(folder / "power.json", as_json({"seeds": seeds, "strengths": STRENGTHS, "supported": shares}))
+    write_atomically(folder / "power.md", table(shares))
+    into_readme(MARKS, table(shares))
+    print(table(shares))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else SEEDS))
