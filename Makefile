@@ -8,7 +8,7 @@ TYPED = $(shell cd src && ls -d headclaims/[a-z]*.py headclaims/checkpoint headc
 # One process a processor, one thread each: most tests are small, and threads that wait for one another cost more than they give.
 TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest src/ -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: install claims test check mutants power false-alarms clean
+.PHONY: install claims test check mutants error-rates clean
 
 install: $(STAMP)
 
@@ -34,11 +34,9 @@ check: $(STAMP)
 mutants: $(STAMP)
 	$(BIN)/python -m headclaims.mutants $(ARGS)
 
-power: $(STAMP)
-	$(BIN)/python -m headclaims.power $(ARGS)
-
-false-alarms: $(STAMP)
-	$(BIN)/python -m headclaims.false_alarms $(ARGS)
+error-rates: $(STAMP)
+	$(BIN)/python -m headclaims.false_alarms
+	$(BIN)/python -m headclaims.power
 
 clean:
 	rm -rf .venv build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -41,7 +41,7 @@ def test_inertia(claim, spectrum, circuit):
     claim.holds(
         Measurement(
             "off_balance",
-            abs(positive - spectrum.d_head) + abs(negative - spectrum.d_head),
+            float(abs(positive - spectrum.d_head) + abs(negative - spectrum.d_head)),
             claim.threshold("off_balance"),
             by_construction=True,
         ),

@@ -28,7 +28,7 @@ PROCESSES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") els
 def audit(options: Sequence[str], claims: Sequence[str] = ()) -> dict[str, Any]:
     """The record of an audit in this process, of some claims alone or of all.
 
-    Raises RuntimeError, with what was printed, where it leaves none, or is broken off.
+    Raises RuntimeError, with what was printed, where it leaves none, is broken off, or a claim ended in an error.
     """
     import pytest
 
@@ -42,7 +42,8 @@ def audit(options: Sequence[str], claims: Sequence[str] = ()) -> dict[str, Any]:
         records = list(Path(folder).glob("*/claims.json"))
         if records:
             found: dict[str, Any] = json.loads(records[0].read_text(encoding="utf-8"))
-            if found["complete"] or len(found["claims"]) == len(claims) > 0:
+            concluded = sum(claim["verdict"] is not None for claim in found["claims"])
+            if found["complete"] or concluded == len(claims) > 0:
                 return found
     raise RuntimeError(f"no complete record of {' '.join(options)}, status {status}:\n{printed.getvalue()[-2000:]}")
 

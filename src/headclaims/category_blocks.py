@@ -93,3 +93,23 @@ def relative_depth(of: Diagonal) -> OverTokens:
             return np.asarray(np.where(spread > of.noise, np.nanmean(by_group, axis=1) / spread, 0.0))
 
     return OverTokens(len(of.group), of_weights)
+
+
+def relative_depths(
+    scores: Float[np.ndarray, "head token token"], group: Int[np.ndarray, " token"]
+) -> Float[np.ndarray, " head"]:
+    """`relative_depth` of many heads."""
+    labels = np.unique(group)
+    difference, square, raw, size = (np.zeros(len(scores)) for _ in range(4))
+    for g in labels:
+        (members,) = np.nonzero(group == g)
+        n = len(members)
+        block = scores[:, members[:, None], members].astype(np.float64)
+        own = np.trace(block, axis1=1, axis2=2)
+        difference += ((block.sum(axis=(1, 2)) - own) / (n - 1) - own) / n / len(labels)
+        rows, columns = block.mean(axis=2, keepdims=True), block.mean(axis=1, keepdims=True)
+        square += np.square(block - rows - columns + block.mean(axis=(1, 2), keepdims=True)).sum(axis=(1, 2))
+        raw += np.square(block).sum(axis=(1, 2))
+        size += n * n
+    spread, noise = np.sqrt(square / size), ROUNDING * np.sqrt(raw / size)
+    return np.asarray(np.where(spread > noise, difference / np.where(spread > noise, spread, 1), 0.0))

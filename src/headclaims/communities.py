@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy import special
 from torch import Tensor
 
 from headclaims.errors import NotAssessable
@@ -20,6 +21,7 @@ from headclaims.words import WordList
 
 EDGES_A_TOKEN = 4
 LARGEST = 512
+ITERATIONS = 2
 FEWEST_LABELLED = 30
 
 
@@ -46,6 +48,9 @@ def attention_graph(scores: TokenScores) -> AttentionGraph:
 def communities(graph: AttentionGraph, seed: int = 0) -> Int[np.ndarray, " token"]:
     """The community of each token: Leiden, directed modularity, at most 512 tokens each, seeded.
 
+    Two iterations, as leidenalg's `find_partition` does by default: until nothing moves takes four times as long, for
+    a modularity higher by some thousandths.
+
     Raises NotAssessable, with what to install, where the extra is missing.
     """
     try:
@@ -60,7 +65,7 @@ def communities(graph: AttentionGraph, seed: int = 0) -> Int[np.ndarray, " token
     # Without the second, leidenalg takes no notice of the first.
     optimiser.max_comm_size, optimiser.community_constraint_enforcement = LARGEST, 1
     optimiser.set_rng_seed(seed)
-    optimiser.optimise_partition(found, n_iterations=-1)
+    optimiser.optimise_partition(found, n_iterations=ITERATIONS)
     return np.array(found.membership)
 
 
@@ -91,10 +96,31 @@ def agreement(community: Int[np.ndarray, " token"], label: Mapping[int, str]) ->
 def permuted_agreements(
     community: Int[np.ndarray, " token"], label: Mapping[int, str], n: int, seed: int
 ) -> Float[np.ndarray, " permutation"]:
-    """`agreement` with the labels dealt anew among the labelled tokens."""
+    """`agreement` with the labels dealt anew among the labelled tokens.
+
+    Of (I − E I)/((H₁ + H₂)/2 − E I) a permutation moves the mutual information I alone: the rest is of the marginals.
+    """
+    try:
+        from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
+    except ImportError as error:
+        raise NotAssessable(_missing(error)) from error
     tokens, generator = list(label), np.random.default_rng([seed, 6])
-    found, names = community[tokens].tolist(), np.array([label[token] for token in tokens])
-    return np.array([_ami(generator.permutation(names).tolist(), found) for _ in range(n)])
+    _, found = np.unique(community[tokens], return_inverse=True)
+    _, categories = np.unique([label[token] for token in tokens], return_inverse=True)
+    table = contingency_matrix(categories, found)
+    expected = expected_mutual_information(contingency_matrix(categories, found, sparse=True), len(tokens))
+    both = sum(special.entr(table.sum(axis=axis) / len(tokens)).sum() for axis in (0, 1))
+    if both == 0:
+        return np.ones(n)
+    counts = np.stack(
+        [
+            np.bincount(generator.permutation(categories) * table.shape[1] + found, minlength=table.size)
+            for _ in range(n)
+        ]
+    )
+    # I = H₁ + H₂ − H of the table.
+    mutual = both - special.entr(counts / len(tokens)).sum(axis=1)
+    return np.asarray((mutual - expected) / (both / 2 - expected))
 
 
 def _ami(categories: Sequence[str], found: Sequence[int]) -> float:

@@ -21,7 +21,7 @@ from headclaims.checkpoint.counterfeits import random_folder
 from headclaims.ledger import as_json, write_atomically
 from headclaims.report.readme import into_readme
 
-CHECKPOINTS = 60
+CHECKPOINTS = 200
 NOMINAL, LEVEL = 0.05, 0.01
 MARKS = ("<!-- false alarms -->", "<!-- end of false alarms -->")
 

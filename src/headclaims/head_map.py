@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headclaims.category_blocks import block_auc, diagonal, relative_depth
+from headclaims.category_blocks import block_auc, diagonal, relative_depth, relative_depths
 from headclaims.checkpoint.evidence import Checkpoint, Head
 from headclaims.communities import agreement, attention_graph, communities
 from headclaims.effective_embedding import AblatedTerms
 from headclaims.errors import NotAssessable
 from headclaims.qk_circuit import QKCircuit, Rotation, core, symmetric_part
-from headclaims.scatter import Eigenspace, Scatter, scatter
+from headclaims.scatter import Eigenspace, Scatter, contrasts, scatter
 from headclaims.similarity import (
     BinMoments,
     CosineBins,
@@ -34,6 +34,7 @@ from headclaims.similarity import (
     margins,
     peak,
     peaks_of_heads,
+    project,
     score_by_similarity,
     word_space,
 )
@@ -45,7 +46,6 @@ from headclaims.words import WordList
 
 TOKENS_AT_ONCE = 4096
 GAUSSIAN_AT_ONCE = 16
-RANK_TOLERANCE = 1e-6  # of the largest singular value
 
 
 @dataclass(frozen=True)
@@ -301,27 +301,30 @@ def eigen_scatter(layer: LayerMap, space: Eigenspace, groups: Groups) -> Scatter
 
 
 def _contrasts(layer: LayerMap, sets: Mapping[str, Groups], heads: HeadBatch) -> dict[str, Float[np.ndarray, " head"]]:
-    """The contrast b − w for many heads: the span of [W_Q W_K] = U s Vᵀ by the eigenvectors V of its Gram matrix."""
+    """The contrast b − w for many heads, on the span of M = [W_Q W_K]: M = U L with Lᵀ the Cholesky factor of MᵀM.
+
+    Where d_model is no more than 2·d_head the span is the whole stream: U is the identity and L is M.
+    """
     both = torch.cat([heads.W_Q, heads.W_K], dim=2).double()
-    squares, V = torch.linalg.eigh(both.mT @ both)
-    s = squares.clamp_min(0).sqrt()
-    s = torch.where(s > RANK_TOLERANCE * s[:, -1:], s, 0.0)
-    values, vectors = torch.linalg.eigh(symmetric_part(core(s[..., None] * V.mT)))
-    # Tokens along W_sym's eigenvectors: x U = x [W_Q W_K] V/s, nothing where s is 0.
-    onto = both @ (V * torch.where(s > 0, 1 / s, 0.0)[:, None]) @ vectors
+    _, d_model, n_pairs = both.shape
+    wide = d_model <= n_pairs
+    L = both if wide else torch.linalg.cholesky(both.mT @ both, upper=True)
+    values, vectors = torch.linalg.eigh(symmetric_part(core(L)))
     found = {}
     for name, groups in sets.items():
-        y = layer.vectors(groups.tokens).double() @ onto
-        found[name] = np.array(
-            [scatter(v, c, groups.group).contrast().value for v, c in zip(values.numpy(), y.numpy(), strict=True)]
-        )
+        x = layer.vectors(groups.tokens).double()
+        # Tokens along W_sym's eigenvectors: x U = x M L⁻¹.
+        on_span = x if wide else torch.linalg.solve_triangular(L, x @ both, upper=True, left=False)
+        member = np.equal.outer(np.unique(groups.group), groups.group).astype(float)
+        y = (on_span @ vectors).numpy()
+        found[name] = contrasts(values.numpy(), y, np.broadcast_to(member, (len(y), *member.shape)))
     return found
 
 
 def _depths(layer: LayerMap, groups: Groups, heads: HeadBatch) -> Float[np.ndarray, " head"]:
-    depths = []
     x = layer.vectors(groups.tokens)
-    for W_Q, W_K, b_Q, b_K in zip(heads.W_Q, heads.W_K, heads.b_Q, heads.b_K, strict=True):
-        scores = TokenScores.of(QKCircuit(W_Q, W_K, b_Q, b_K, 1.0), x, x, heads.turn, biased=False)
-        depths.append(relative_depth(diagonal(scores.matrix().numpy(), groups.group)).value)
-    return np.array(depths)
+    none = torch.zeros_like(heads.b_Q)
+    q, k = (project(x, W, none).transpose(0, 1) for W in (heads.W_Q, heads.W_K))
+    scores = heads.turned(q) @ k.mT
+    scores.diagonal(dim1=1, dim2=2).copy_((q * k).sum(dim=-1))
+    return relative_depths(scores.numpy(), groups.group)

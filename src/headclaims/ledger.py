@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -51,19 +51,19 @@ class ClaimEntry:
     source: str
     verdict: Verdict | None
     flags: list[Flag] = field(default_factory=list)
-    measured: dict[str, float] = field(default_factory=dict)
+    measured: dict[str, float | int] = field(default_factory=dict)
     interval: list[float] | None = None
-    reported: dict[str, float] | None = None
+    reported: dict[str, float | int] | None = None
     nulls: list[NullEntry] = field(default_factory=list)
     variants: list[VariantEntry] = field(default_factory=list)
     reason: str | None = None
     seconds: float = 0.0
 
-    def conclude(self, measurement: Measurement, judgement: Judgement, measured: dict[str, float]) -> None:
+    def conclude(self, measurement: Measurement, judgement: Judgement, measured: Mapping[str, float | int]) -> None:
         """Enter a measurement (its statistic first, then what else was measured) and its judgement."""
         interval = measurement.interval
         self.verdict, self.flags, self.reason = judgement.verdict, list(judgement.flags), judgement.reason
-        self.measured = {measurement.statistic: measurement.value} | measured
+        self.measured = {measurement.statistic: measurement.value, **measured}
         self.interval = None if interval is None else [interval.low, interval.high]
         self.nulls = [
             NullEntry(null.population, None if p is None else null.n, p)
@@ -72,7 +72,7 @@ class ClaimEntry:
         self.variants = [VariantEntry(v.name, v.measured, v.holds) for v in measurement.variants]
 
     @property
-    def statistic(self) -> tuple[str, float] | None:
+    def statistic(self) -> tuple[str, float | int] | None:
         """The name and value of the claim's statistic."""
         return next(iter(self.measured.items()), None)
 

@@ -1,8 +1,8 @@
 """Power: how strong a property must be for its claim to notice.
 
-`python -m headclaims.power [SEEDS]` plants four properties in ten strengths each, from a tenth of what the planted
-checkpoint (or the counterfeit that leaks) has to all of it, in as many seeds, and audits the claims concerned, verdicts
-alone. Writes `reports/counterfeits/power.json` and `.md`, and the table of the README.
+`python -m headclaims.power [SEEDS]` plants four properties in strengths from none to all of what the planted checkpoint
+(or the counterfeit that leaks) has, in ten steps, in as many seeds, and audits the claims concerned, verdicts alone.
+Writes `reports/counterfeits/power.json`, `.md` and `.svg`, and the table of the README.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 from tabulate import tabulate
 
 from headclaims.audits import ROOT, audit, in_processes
@@ -22,10 +23,11 @@ from headclaims.checkpoint.planted import save
 from headclaims.checkpoint.planted_vocabulary import vocabulary
 from headclaims.checkpoint.planted_weights import PlantedWeights
 from headclaims.ledger import as_json, write_atomically
+from headclaims.report.figure import drawing
 from headclaims.report.readme import into_readme
 
 SEEDS = 20
-STRENGTHS = tuple(tenth / 10 for tenth in range(1, 11))
+STRENGTHS = tuple(tenth / 10 for tenth in range(11))
 MARKS = ("<!-- power -->", "<!-- end of power -->")
 
 
@@ -116,6 +118,26 @@ def table(shares: Shares) -> str:
     return "\n" + tabulate(rows, head, tablefmt="github", disable_numparse=True) + "\n\n"
 
 
+def draw(shares: Shares, seeds: int, path: Path) -> None:
+    """The same as a figure: one panel a property, one line a claim, with 95 % intervals of the share (Wilson)."""
+    with drawing(path, 3 * len(shares), 3) as figure:
+        panels = figure.subplots(1, len(shares), sharey=True, squeeze=False)[0]
+        for panel, (name, claims) in zip(panels, shares.items(), strict=True):
+            for (claim, at), marker in zip(claims.items(), "os", strict=False):
+                low, high = np.array([wilson(share * seeds, seeds) for share in at]).T
+                panel.plot(STRENGTHS, at, marker=marker, label=claim)
+                panel.fill_between(STRENGTHS, low, high, alpha=0.2, linewidth=0)
+            panel.set(title=name, xlabel=f"strength (1: {PROPERTIES[name].unit})", xlim=(0, 1), ylim=(-0.03, 1.03))
+            panel.legend(fontsize="x-small", loc="best")
+        panels[0].set_ylabel(f"supported, share of {seeds}")
+
+
+def wilson(hits: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share by Wilson's score."""
+    found = stats.binomtest(round(hits), n).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
+
+
 def main(seeds: int) -> int:
     """Run the study."""
     doses = [Dose(name, s, seed) for seed in range(seeds) for name in PROPERTIES for s in STRENGTHS]
@@ -128,6 +150,7 @@ def main(seeds: int) -> int:
     folder = ROOT / "reports" / "counterfeits"
     write_atomically(folder / "power.json", as_json({"seeds": seeds, "strengths": STRENGTHS, "supported": shares}))
     write_atomically(folder / "power.md", table(shares))
+    draw(shares, seeds, folder / "power.svg")
     into_readme(MARKS, table(shares))
     print(table(shares))
     return 0

@@ -136,6 +136,25 @@ def scatter(
     return Scatter(values, within, means.var(axis=0, ddof=1), group)
 
 
+def contrasts(
+    values: Float[np.ndarray, "*many span"],
+    coordinates: Float[np.ndarray, "*many token span"],
+    member: Float[np.ndarray, "*many group token"],
+) -> Float[np.ndarray, "*many"]:
+    """The contrast b − w of many heads, or of many groupings: `member` is 1 where a token is of a group, else 0."""
+    n = member.sum(axis=-1, keepdims=True)
+    means = member @ coordinates / n
+    squares = member @ np.square(coordinates) - n * np.square(means)
+    within = (squares / (n - 1)).mean(axis=-2).clip(min=0)
+    between = means.var(axis=-2, ddof=1)
+
+    def signed_share(scatter: Float[np.ndarray, "*many span"]) -> Float[np.ndarray, "*many"]:
+        total = (np.abs(values) * scatter).sum(axis=-1)
+        return np.asarray(np.where(total > 0, (values * scatter).sum(axis=-1) / np.where(total > 0, total, 1), 0.0))
+
+    return signed_share(between) - signed_share(within)
+
+
 def permuted_contrasts(
     values: Float[np.ndarray, " span"],
     coordinates: Float[np.ndarray, "token span"],
@@ -145,4 +164,5 @@ def permuted_contrasts(
 ) -> Float[np.ndarray, " permutation"]:
     """The contrast b − w with the tokens dealt anew among the groups, sizes kept."""
     generator = np.random.default_rng([seed, 4])
-    return np.array([scatter(values, coordinates, generator.permutation(group)).contrast().value for _ in range(n)])
+    dealt = np.stack([generator.permutation(group) for _ in range(n)])
+    return contrasts(values, coordinates, np.equal(np.unique(group)[:, None], dealt[:, None, :]).astype(float))

@@ -14,7 +14,7 @@ import transformers
 
 from headclaims.checkpoint.planted_vocabulary import Vocabulary
 
-LAYERS, HEADS, D_HEAD, CONTEXT = 3, 12, 16, 128
+LAYERS, HEADS, D_HEAD, CONTEXT = 2, 12, 16, 128
 D_MODEL, D_MLP = HEADS * D_HEAD, 4 * HEADS * D_HEAD
 SPREAD = 1.5
 OF_CLUSTER = 0.7  # of a word's squared norm in `clusters`

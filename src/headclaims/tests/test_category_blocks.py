@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from headclaims.category_blocks import block_auc, diagonal, relative_depth
+from headclaims.category_blocks import block_auc, diagonal, relative_depth, relative_depths
 
 GROUP = np.array([0, 0, 0, 1, 1, 1, 1, 2, 2])
 ONES = np.ones((1, len(GROUP)))
@@ -151,3 +151,16 @@ def test_scores_alike_but_for_rounding_have_no_depth() -> None:
     assert relative_depth(diagonal(scores, np.repeat([0, 1], 4))).value == 0.0
     told_apart = scores - 1e-3 * np.eye(8)
     assert relative_depth(diagonal(told_apart, np.repeat([0, 1], 4))).value > 1
+
+
+def test_depths_of_many_heads_are_those_of_each() -> None:
+    """Groups of unequal sizes, one head of a scale of its own, one without any scores, one alike but for rounding."""
+    draw = np.random.default_rng(4)
+    group = np.array([0, 2, 1, 0, 0, 1, 2, 2, 2])
+    scores = draw.standard_normal((5, 9, 9))
+    scores[1] *= 1e4
+    scores[2] = 0
+    scores[3] = 1 + 1e-9 * scores[3]
+    found = relative_depths(scores, group)
+    assert found == pytest.approx(np.array([relative_depth(diagonal(one, group)).value for one in scores]), rel=1e-10)
+    assert found[2:4].tolist() == [0.0, 0.0]

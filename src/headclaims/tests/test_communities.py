@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import adjusted_mutual_info_score
 
 from headclaims.communities import (
     AttentionGraph,
@@ -175,6 +176,19 @@ def test_permuted_labels_are_of_the_same_numbers_and_seeded() -> None:
     assert 70 < same.sum() < 130  # 100 in the mean, give or take 8
     assert np.array_equal(found, permuted_agreements(community, label, n=300, seed=0))
     assert not np.array_equal(found, permuted_agreements(community, label, n=300, seed=1))
+
+
+def test_permuted_agreements_are_scikit_learn_s() -> None:
+    """Each deal by the library's whole computation; one community and one category agree by its convention."""
+    draw = np.random.default_rng(8)
+    label = {2 * i: f"category {i % 7}" for i in range(90)}
+    community = draw.integers(5, size=180)
+    found = permuted_agreements(community, label, n=20, seed=3)
+    deals = np.random.default_rng([3, 6])
+    categories = np.array([i % 7 for i in range(90)])
+    expected = [adjusted_mutual_info_score(deals.permutation(categories), community[::2]) for _ in range(20)]
+    assert found == pytest.approx(np.array(expected), abs=1e-12)
+    assert permuted_agreements(np.zeros(9, dtype=int), dict.fromkeys(range(4), "a"), 2, 0).tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("missing", ["leidenalg", "igraph"])

@@ -248,11 +248,15 @@ def made_up(n_common: int = N_COMMON, turn: Tensor | None = None, variants: bool
     return LayerMap(sets, rows, turn, 5)
 
 
+@pytest.mark.parametrize("d_head", [D_HEAD, 2])
 @pytest.mark.parametrize("rotary", [False, True])
-def test_gaussian_heads_are_those_drawn(rotary: bool) -> None:
-    """The same draws, sixteen heads at a time from a seed of their own, W_Q before W_K, each measured by numpy."""
+def test_gaussian_heads_are_those_drawn(rotary: bool, d_head: int) -> None:
+    """The same draws, sixteen heads at a time from a seed of their own, W_Q before W_K, each measured by numpy.
+
+    The span of [W_Q W_K] is all of the stream, or less.
+    """
     draw = torch.Generator().manual_seed(2)
-    layer = made_up(turn=torch.randn(D_HEAD, D_HEAD, generator=draw) if rotary else None)
+    layer = made_up(turn=torch.randn(d_head, d_head, generator=draw) if rotary else None)
     turn = None if layer.turn is None else layer.turn.double().numpy()
     sets = layer.sets
     assert sets.groups is not None
@@ -261,13 +265,13 @@ def test_gaussian_heads_are_those_drawn(rotary: bool) -> None:
     def x_of(tokens: Tensor) -> Array:
         return np.stack([layer.rows[sets.needed.tolist().index(t)].double().numpy() for t in tokens.tolist()])
 
-    found = statistics_of_gaussian_heads(layer, 19, D_HEAD, seed=8)
+    found = statistics_of_gaussian_heads(layer, 19, d_head, seed=8)
     assert set(found) == WORDS | GROUPED | SHARES | {"peak", "skew_scores"}
     assert {len(values) for values in found.values()} == {19}
     batches = []
     for start in (0, 16):
         draw.manual_seed(int(np.random.default_rng([8, start]).integers(2**63)))
-        batches.append(torch.randn(2, 16, D_MODEL, D_HEAD, generator=draw).double().numpy())
+        batches.append(torch.randn(2, 16, D_MODEL, d_head, generator=draw).double().numpy())
     for head, (W_Q, W_K) in enumerate(np.concatenate(batches, axis=1)[:, :19].swapaxes(0, 1)):
         score = scores_by(W_Q, W_K)
         expected = shares(score, sets.common, x_of, 5, turn)

@@ -1,10 +1,12 @@
 """Power: what is planted in which strength, and how often its claims are supported."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from headclaims.checkpoint.planted_vocabulary import vocabulary
-from headclaims.power import PROPERTIES, SEEDS, STRENGTHS, Dose, supported, table, verdicts
+from headclaims.power import PROPERTIES, SEEDS, STRENGTHS, Dose, draw, supported, table, verdicts, wilson
 
 
 def test_full_strength_is_what_the_planted_checkpoint_or_the_counterfeit_has() -> None:
@@ -44,9 +46,26 @@ def test_shares_by_strength() -> None:
     assert [float(cell) for cell in line.split("|")[3:-1]] == wanted
 
 
-def test_the_study_is_of_ten_strengths_and_twenty_seeds() -> None:
-    assert pytest.approx(np.arange(1, 11) / 10) == STRENGTHS
+def test_the_study_is_from_none_to_all_in_ten_steps_and_of_twenty_seeds() -> None:
+    assert pytest.approx(np.arange(11) / 10) == STRENGTHS
     assert SEEDS == 20
+
+
+def test_a_share_has_wilson_s_interval() -> None:
+    """(p + z²/2n ± z √(p(1 − p)/n + z²/4n²))/(1 + z²/n), by hand for 15 of 20."""
+    assert wilson(15, 20) == pytest.approx((0.5313, 0.8881), abs=1e-4)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+
+
+def test_the_figure_shows_every_claim_and_is_the_same_twice(tmp_path: Path) -> None:
+    shares = {name: {c: [0.5] * len(STRENGTHS) for c in property_.claims} for name, property_ in PROPERTIES.items()}
+    draw(shares, 20, tmp_path / "a.svg")
+    draw(shares, 20, tmp_path / "b.svg")
+    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert text == (tmp_path / "b.svg").read_text(encoding="utf-8")
+    for name, property_ in PROPERTIES.items():
+        assert name in text
+        assert all(claim in text for claim in property_.claims)
 
 
 @pytest.mark.slow

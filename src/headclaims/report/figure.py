@@ -1,0 +1,26 @@
+"""Figures that a README can show: SVG, the same bytes for the same numbers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from headclaims.ledger import write_atomically
+
+STYLE = {"svg.hashsalt": "headclaims", "svg.fonttype": "none", "font.size": 9, "axes.titlesize": 9}
+
+
+@contextmanager
+def drawing(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """A figure of so many inches to draw into, written at the end in one step."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    write_atomically(path, text.getvalue())
