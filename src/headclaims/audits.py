@@ -36,8 +36,10 @@ def audit(options: Sequence[str], claims: Sequence[str] = ()) -> dict[str, Any]:
     chosen = ["-k", " or ".join(f"test_{claim.replace('-', '_')}" for claim in claims)] if claims else []
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(printed), redirect_stderr(printed):
         os.chdir(ROOT)
-        # What an earlier audit imported can't be rewritten again, and needn't be.
-        quiet = ["-p", "no:cacheprovider", "-q", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        # What an earlier audit imported can't be rewritten again, and needn't be; five collections of the garbage of
+        # all of them would look for errors that there is no one to show.
+        quiet = ["-p", "no:cacheprovider", "-p", "no:unraisableexception", "-q"]
+        quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
         status = pytest.main(["claims", *chosen, *options, *quiet, "--report-dir", folder])
         records = list(Path(folder).glob("*/claims.json"))
         if records:

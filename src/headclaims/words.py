@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
@@ -114,17 +114,21 @@ def _too_few(
     )
 
 
-def common_words(single_token: Callable[[str], int | None], checkpoint: str) -> tuple[str, ...]:
+def common_words(
+    single_token: Callable[[str], int | None], vocabulary: Sequence[str], checkpoint: str
+) -> tuple[str, ...]:
     """The 3,000 most frequent English words (wordfreq) that are one token with a leading space, most frequent first.
 
-    Words are of letters alone, in lower case as wordfreq has them. Raises NotAssessable where there are under 300.
+    Words are of letters alone, in lower case as wordfreq has them; those that are no text of the vocabulary need no
+    asking. Raises NotAssessable where there are under 300.
     """
     import wordfreq
 
+    texts = {text.strip() for text in vocabulary}
     counted = (
         word
         for word in wordfreq.top_n_list("en", WORDS_TO_TRY)
-        if word.isalpha() and single_token(" " + word) is not None
+        if word in texts and word.isalpha() and single_token(" " + word) is not None
     )
     words = tuple(islice(counted, COMMON_WORDS))
     if len(words) < FEWEST_COMMON_WORDS:

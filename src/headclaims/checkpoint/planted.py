@@ -93,7 +93,7 @@ from filelock import FileLock
 
 from headclaims.cache import cache_folder
 from headclaims.checkpoint.planted_vocabulary import Vocabulary, tokenizer, vocabulary
-from headclaims.checkpoint.planted_weights import CONTEXT, D_MLP, D_MODEL, HEADS, LAYERS, PlantedWeights
+from headclaims.checkpoint.planted_weights import CONTEXT, D_MLP, D_MODEL, HEADS, PlantedWeights
 from headclaims.checkpoint.quiet import quiet
 
 
@@ -132,7 +132,7 @@ def save(folder: Path, weights: PlantedWeights) -> None:
         vocab_size=len(weights.vocab.forms) + 2,
         n_positions=CONTEXT,
         n_embd=D_MODEL,
-        n_layer=LAYERS,
+        n_layer=len(weights.kinds),
         n_head=HEADS,
         n_inner=D_MLP,
         bos_token_id=0,

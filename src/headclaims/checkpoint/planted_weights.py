@@ -11,7 +11,7 @@ import torch
 
 from headclaims.checkpoint.planted_vocabulary import Vocabulary
 
-LAYERS, HEADS, D_MODEL, D_HEAD, D_MLP, CONTEXT = 3, 12, 768, 64, 256, 1024
+HEADS, D_MODEL, D_HEAD, D_MLP, CONTEXT = 12, 768, 64, 256, 1024
 NORM = 4.0
 SPACES = {"C": 29, "I": 34, "J1": 48, "J2": 48, "F": 64, "U": 200, "B": 1, "P": 48, "A": 48, "O": 64, "G": 1}
 # Shares of a word's squared norm where the target reads it; A's is what attention 0 writes on average.

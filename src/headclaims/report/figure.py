@@ -18,7 +18,7 @@ STYLE = {"svg.hashsalt": "headclaims", "svg.fonttype": "none", "font.size": 9, "
 @contextmanager
 def drawing(path: Path, width: float, height: float) -> Iterator[Figure]:
     """A figure of so many inches to draw into, written at the end in one step."""
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]  # every name of a setting, or none
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         text = io.StringIO()

@@ -126,7 +126,7 @@ def sets(planted: Checkpoint, words: WordList) -> TokenSets:
     return TokenSets(
         Groups.of(words, known),
         Groups.of(group_tokens(known, "planted"), known),
-        CommonWords.of(common_words(known, "planted")[:150], known, vocabulary),
+        CommonWords.of(common_words(known, vocabulary, "planted")[:150], known, vocabulary),
         probes([words], known, vocabulary),
     )
 

@@ -81,7 +81,7 @@ def english() -> list[str]:
 
 def test_common_words_are_the_most_frequent_of_letters_alone(english: list[str]) -> None:
     """With a tokenizer that knows all: the first 3,000 by frequency, digits, apostrophes and the like left out."""
-    words = common_words(everything, "this one")
+    words = common_words(everything, english, "this one")
     assert len(words) == 3000
     assert len(set(words)) == 3000
     frequency = [wordfreq.word_frequency(word, "en") for word in words]
@@ -101,7 +101,7 @@ def test_common_words_are_single_tokens_with_a_leading_space(english: list[str])
         asked.append(text)
         return 0 if len(text) % 2 == 0 else None
 
-    words = common_words(odd, "this one")
+    words = common_words(odd, [" " + word for word in english], "this one")
     expected = []
     for word in english:
         if word.isalpha() and len(word) % 2 == 1 and len(expected) < 3000:
@@ -110,16 +110,22 @@ def test_common_words_are_single_tokens_with_a_leading_space(english: list[str])
     assert all(text[0] == " " and text[1:] == text.strip() for text in asked)
 
 
+def test_only_texts_of_the_vocabulary_are_asked_for(english: list[str]) -> None:
+    """A word counts where it is a token, and can't be one where no token has its text."""
+    known = [word for word in english if word.isalpha()][:900:2]
+    assert common_words(everything, [f" {word}" for word in known], "this one") == tuple(known)
+
+
 @pytest.mark.parametrize("n", [299, 300])
 def test_under_three_hundred_common_words_are_not_assessable(english: list[str], n: int) -> None:
     letters = [word for word in english if word.isalpha()][::50][:n]
     assert len(letters) == n
     single_token = knowing(*reversed(letters))
     if n == 300:
-        assert common_words(single_token, "this one") == tuple(letters)
+        assert common_words(single_token, english, "this one") == tuple(letters)
         return
     with pytest.raises(NotAssessable, match=r"^common words: 299 are one token .* this one; wanted at least 300$"):
-        common_words(single_token, "this one")
+        common_words(single_token, english, "this one")
 
 
 def test_a_case_that_is_no_token_is_no_reason_to_drop_another() -> None:
