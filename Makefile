@@ -3,12 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/installed
 ARGS ?=
-# The library, without its tests: what jaxtyping and beartype check while the tests run.
-TYPED = $(shell cd src && ls -d headclaims/[a-z]*.py headclaims/checkpoint headclaims/report | sed 's/\.py$$//; s|/|.|g' | paste -sd, -)
+# The library, without its tests and what numba compiles: what jaxtyping and beartype check while the tests run.
+TYPED = $(shell cd src && ls -d headclaims/[a-jl-z]*.py headclaims/checkpoint headclaims/report | sed 's/\.py$$//; s|/|.|g' | paste -sd, -)
 # One process a processor, one thread each: most tests are small, and threads that wait for one another cost more than they give.
 TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest src/ -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: install claims test check mutants error-rates clean
+.PHONY: install claims test check bench mutants error-rates clean
 
 install: $(STAMP)
 
@@ -33,6 +33,11 @@ check: $(STAMP)
 
 mutants: $(STAMP)
 	$(BIN)/python -m headclaims.mutants $(ARGS)
+
+bench: $(STAMP)
+	$(BIN)/pytest claims/benchmarks -o python_files='bench_*.py' -p no:cacheprovider --benchmark-sort=name \
+		--benchmark-columns=min --benchmark-storage=file://reports/benchmarks --benchmark-autosave $(ARGS)
+	$(BIN)/headclaims bench
 
 error-rates: $(STAMP)
 	$(BIN)/python -m headclaims.false_alarms

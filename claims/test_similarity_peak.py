@@ -7,8 +7,11 @@ from headclaims.similarity import peak, score_by_similarity
 
 
 @pytest.mark.claim("similarity-peak-below-one")
-def test_similarity_peak_below_one(claim, sets, maps, circuit, map_nulls):
-    """Against the own score, the mean score by similarity has its maximum above 0 and below similarity 1."""
+def test_similarity_peak_below_one(claim, sets, maps, circuit, map_nulls, vocabulary_curve):
+    """Against the own score, the mean score by similarity has its maximum above 0 and below similarity 1.
+
+    That is judged on common words; the same over all pairs of the vocabulary is recorded beside it.
+    """
     sets.require("common")
 
     def by_similarity(token_map, by_column=False):
@@ -18,10 +21,13 @@ def test_similarity_peak_below_one(claim, sets, maps, circuit, map_nulls):
     primary = by_similarity(maps[Variant.MEAN])
     others = {f"E {variant.value}": by_similarity(maps[variant]) for variant in maps if variant is not Variant.MEAN}
     others["author"] = by_similarity(maps[Variant.MEAN], by_column=True)
+    measured = {"peak_at": primary.peak_at, "high_bins": len(primary.high)}
+    if vocabulary_curve is not None and vocabulary_curve.has_peak:
+        measured |= {"vocabulary_height": vocabulary_curve.height, "vocabulary_peak_at": vocabulary_curve.peak_at}
     claim.resampled(
         "height",
         peak(primary),
-        measured={"peak_at": primary.peak_at, "high_bins": len(primary.high)},
+        measured=measured,
         nulls=[map_nulls.other_heads("peak"), map_nulls.gaussian_heads("peak")],
         variants=[claim.variant(name, "height", peak(of).value) for name, of in others.items()],
     )

@@ -8,7 +8,7 @@ from headclaims.effective_embedding import Variant
 from headclaims.similarity import head_margins, share_above
 from headclaims.top_attended import published_overlap, top_attended
 from headclaims.verdict import Compared
-from headclaims.vocabulary_scores import TokenScores, top_keys
+from headclaims.vocabulary_scores import TokenScores, sweep
 
 OWN_TOP = 4
 
@@ -97,7 +97,7 @@ def test_similar_above_self(claim, sets, maps, circuit, map_nulls):
     sets.require("common")
     scores = maps[Variant.MEAN].layer.common_scores(circuit)
     n = len(scores.queries)
-    own_rank = top_keys(scores, torch.arange(n), OWN_TOP).own_rank
+    own_rank = sweep(scores, torch.arange(n), OWN_TOP).own_rank
     measured = {"own_in_top_four": float((own_rank < OWN_TOP).double().mean()), "words": n}
     assess_share(claim, maps, circuit, map_nulls, "similar_above_self", measured)
 

@@ -98,8 +98,10 @@ def relative_depth(of: Diagonal) -> OverTokens:
 def relative_depths(
     scores: Float[np.ndarray, "head token token"], group: Int[np.ndarray, " token"]
 ) -> Float[np.ndarray, " head"]:
-    """`relative_depth` of many heads."""
-    labels = np.unique(group)
+    """`relative_depth` of many heads; raises ValueError for a group of one."""
+    labels, sizes = np.unique(group, return_counts=True)
+    if sizes.min() < 2:
+        raise ValueError("a group of one token; wanted two or more")
     difference, square, raw, size = (np.zeros(len(scores)) for _ in range(4))
     for g in labels:
         (members,) = np.nonzero(group == g)

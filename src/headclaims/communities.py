@@ -16,7 +16,7 @@ from torch import Tensor
 
 from headclaims.errors import NotAssessable
 from headclaims.top_attended import Membership, form, merged
-from headclaims.vocabulary_scores import TokenScores, top_keys
+from headclaims.vocabulary_scores import TokenScores, sweep
 from headclaims.words import WordList
 
 EDGES_A_TOKEN = 4
@@ -41,7 +41,7 @@ class AttentionGraph:
 def attention_graph(scores: TokenScores) -> AttentionGraph:
     """Edges above each row's 1 − 4/N quantile: to a token's four highest keys among N tokens."""
     n = len(scores.queries)
-    best = top_keys(scores, torch.arange(n), EDGES_A_TOKEN).keys.numpy()
+    best = sweep(scores, torch.arange(n), EDGES_A_TOKEN).keys.numpy()
     return AttentionGraph(n, np.stack([np.repeat(np.arange(n), EDGES_A_TOKEN), best.ravel()], axis=1))
 
 

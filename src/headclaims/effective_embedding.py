@@ -14,6 +14,7 @@ from torch import Tensor
 
 from headclaims.cache import Cache
 from headclaims.checkpoint.evidence import Capability, Checkpoint
+from headclaims.progress import track
 from headclaims.prompts import DEFAULT_LENGTH, DEFAULT_PROMPTS, category_prompts
 from headclaims.words import WordList
 
@@ -53,8 +54,8 @@ def effective_embedding(
     inputs = checkpoint.embedding_inputs(layer) | {"position": position, "attention": attention}
 
     def compute() -> dict[str, Tensor]:
-        tokens = torch.arange(checkpoint.sizes.d_vocab or 0)
-        rows = [checkpoint.embed_alone(some, layer, position, attention) for some in tokens.split(batch)]
+        tokens = torch.arange(checkpoint.sizes.d_vocab or 0).split(batch)
+        rows = [checkpoint.embed_alone(some, layer, position, attention) for some in track(tokens, "embedding")]
         return {"E": torch.cat(rows)}
 
     return cache.tensors("effective-embedding", VERSION, inputs, compute)["E"]

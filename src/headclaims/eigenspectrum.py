@@ -34,7 +34,7 @@ class HeadSpectra:
 
 def head_spectra(R: Float[Tensor, "head span pair"], at_once: int = 128) -> HeadSpectra:
     """Spectra and norms of heads from the spans of their [W_Q W_K] (`qk_circuit.span`)."""
-    parts = each_in_one_thread(_spectra, R.split(at_once))
+    parts = each_in_one_thread(_spectra, R.split(at_once), "spectra")
     tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return spectra_from(tensors, R.shape[-1] // 2)
 

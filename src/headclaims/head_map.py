@@ -21,6 +21,7 @@ from headclaims.checkpoint.evidence import Checkpoint, Head
 from headclaims.communities import agreement, attention_graph, communities
 from headclaims.effective_embedding import AblatedTerms
 from headclaims.errors import NotAssessable
+from headclaims.progress import track
 from headclaims.qk_circuit import QKCircuit, Rotation, core, symmetric_part
 from headclaims.scatter import Eigenspace, Scatter, contrasts, scatter
 from headclaims.similarity import (
@@ -40,7 +41,7 @@ from headclaims.similarity import (
 )
 from headclaims.symmetric_scores import norm_ratio, norm_ratios
 from headclaims.threads import each_in_one_thread
-from headclaims.top_attended import Probes, form, top_attended
+from headclaims.top_attended import Probes, form, top_attended_by
 from headclaims.vocabulary_scores import TokenScores
 from headclaims.words import WordList
 
@@ -190,11 +191,9 @@ def statistics_of(
     if sets.probes is not None:
         asked = torch.from_numpy(sets.probes.tokens)
         x = layer.vectors(asked)
-        found["kin"] = []
-        for circuit, of_vocabulary in zip(circuits, keys, strict=True):
-            some = TokenScores.of(circuit, x, x, layer.turn)
-            scores = TokenScores(some.queries, of_vocabulary, some.own)
-            found["kin"].append(top_attended(sets.probes, scores).mean_kin.value)
+        some = [TokenScores.of(circuit, x, x, layer.turn) for circuit in circuits]
+        scores = [TokenScores(s.queries, vocabulary, s.own) for s, vocabulary in zip(some, keys, strict=True)]
+        found["kin"] = [attended.mean_kin.value for attended in top_attended_by(sets.probes, scores)]
     statistics = {name: np.array(values) for name, values in found.items()}
     if sets.common is None:
         return statistics
@@ -233,7 +232,7 @@ def statistics_of_other_heads(
     needed = sets.needed
     rows: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     keys: dict[Head, list[Tensor]] = {head: [] for head in heads}
-    for tokens in torch.arange(checkpoint.sizes.d_vocab or 0).split(TOKENS_AT_ONCE):
+    for tokens in track(torch.arange(checkpoint.sizes.d_vocab or 0).split(TOKENS_AT_ONCE), "other heads' vocabulary"):
         wanted = needed[(needed >= tokens[0]) & (needed <= tokens[-1])] - tokens[0]
         if sets.probes is None:
             # Nothing asks for the whole vocabulary.
@@ -272,7 +271,7 @@ def statistics_of_gaussian_heads(
 
     with suppress(NotAssessable):
         _ = layer.moments  # made once, before there are threads
-    parts = each_in_one_thread(drawn, range(0, n, GAUSSIAN_AT_ONCE))
+    parts = each_in_one_thread(drawn, range(0, n, GAUSSIAN_AT_ONCE), "Gaussian heads")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -317,7 +316,7 @@ def _contrasts(layer: LayerMap, sets: Mapping[str, Groups], heads: HeadBatch) ->
         on_span = x if wide else torch.linalg.solve_triangular(L, x @ both, upper=True, left=False)
         member = np.equal.outer(np.unique(groups.group), groups.group).astype(float)
         y = (on_span @ vectors).numpy()
-        found[name] = contrasts(values.numpy(), y, np.broadcast_to(member, (len(y), *member.shape)))
+        found[name] = contrasts(values.numpy(), y, member[None])
     return found
 
 

@@ -137,10 +137,10 @@ def scatter(
 
 
 def contrasts(
-    values: Float[np.ndarray, "*many span"],
-    coordinates: Float[np.ndarray, "*many token span"],
-    member: Float[np.ndarray, "*many group token"],
-) -> Float[np.ndarray, "*many"]:
+    values: Float[np.ndarray, "*#many span"],
+    coordinates: Float[np.ndarray, "*#many token span"],
+    member: Float[np.ndarray, "*#many group token"],
+) -> Float[np.ndarray, "*_"]:
     """The contrast b − w of many heads, or of many groupings: `member` is 1 where a token is of a group, else 0."""
     n = member.sum(axis=-1, keepdims=True)
     means = member @ coordinates / n
@@ -148,7 +148,7 @@ def contrasts(
     within = (squares / (n - 1)).mean(axis=-2).clip(min=0)
     between = means.var(axis=-2, ddof=1)
 
-    def signed_share(scatter: Float[np.ndarray, "*many span"]) -> Float[np.ndarray, "*many"]:
+    def signed_share(scatter: Float[np.ndarray, "*_ span"]) -> Float[np.ndarray, "*_"]:
         total = (np.abs(values) * scatter).sum(axis=-1)
         return np.asarray(np.where(total > 0, (values * scatter).sum(axis=-1) / np.where(total > 0, total, 1), 0.0))
 

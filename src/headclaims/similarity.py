@@ -15,10 +15,13 @@ from jaxtyping import Float, Int, UInt8
 from scipy import sparse
 from torch import Tensor
 
+from headclaims import kernels
 from headclaims.errors import NotAssessable
 from headclaims.qk_circuit import QKCircuit, Rotation
 from headclaims.resampling import OverTokens
-from headclaims.vocabulary_scores import TokenScores
+from headclaims.threads import each_in_one_thread
+from headclaims.tiles import TILE
+from headclaims.vocabulary_scores import ROUNDING, TokenScores
 
 NEAREST, RANDOM = 10, 100
 BIN_WIDTH = 0.02
@@ -225,20 +228,24 @@ class ScoreBySimilarity:
     @property
     def peak_at(self) -> float:
         """The middle of the high bin with the highest mean."""
-        best = self.high[int(np.argmax(self.curve[self.high]))]
-        return float(lower_edge(np.array([best]))[0] + BIN_WIDTH / 2)
+        return _middle(int(self.high[np.argmax(self.curve[self.high])]))
+
+
+def _middle(number: int) -> float:
+    return float(lower_edge(np.array([number]))[0] + BIN_WIDTH / 2)
 
 
 def score_by_similarity(scores: TokenScores, bins: CosineBins, by_column: bool = False) -> ScoreBySimilarity:
     """Scores among common words by bin, row tile by row tile; `by_column` takes off s(j, j) in place of s(i, i)."""
     n = len(scores.queries)
     sums, pairs, square = np.zeros((n, N_BINS)), np.zeros((n, N_BINS)), np.zeros(n)
+    itself = scores.itself.to(scores.queries)
     for rows in torch.arange(n).split(ROWS_AT_ONCE):
         block = scores.queries[rows] @ scores.keys.T
         block[torch.arange(len(rows)), rows] = 0.0
         number = rows.numpy()
         square[number] = block.double().square().sum(dim=1).numpy() / (n - 1)
-        block -= scores.own if by_column else scores.own[rows, None]
+        block -= itself if by_column else itself[rows, None]
         cell = bins.of_pair[number].astype(np.int64) + np.arange(len(number))[:, None] * (N_BINS + 1)
         shape = (len(number), N_BINS + 1)
         size = len(number) * (N_BINS + 1)
@@ -317,3 +324,93 @@ def peaks_of_heads(moments: BinMoments, heads: HeadBatch, words: Projected) -> F
     W_own = W_turned if heads.turn is None else (heads.W_Q @ heads.W_K.mT).flatten(1)
     sums = W_turned @ moments.pairs.flatten(1).T - W_own @ moments.own.flatten(1).T
     return peak_height(sums.double().numpy(), np.broadcast_to(moments.n, sums.shape), mean_square, moments.high)
+
+
+@dataclass(frozen=True)
+class SimilarityCurve:
+    """Scores against cosine over all pairs of distinct tokens: by bin Σ s(i, j) − s(i, i) and the number of pairs."""
+
+    sums: Float[np.ndarray, " bin"]
+    pairs: Int[np.ndarray, " bin"]
+    mean_square: float
+
+    @property
+    def mean(self) -> Float[np.ndarray, " bin"]:
+        """The mean of s(i, j) − s(i, i) by bin; NaN in bins without pairs."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.sums / self.pairs)
+
+    @property
+    def high(self) -> Int[np.ndarray, " high"]:
+        """Bins of fifty pairs that lie wholly above the 90th percentile of cosines, to within its bin."""
+        share = np.cumsum(self.pairs) / max(1, self.pairs.sum())
+        edge = int(np.searchsorted(share, HIGH_QUANTILE)) + 1
+        return np.flatnonzero((np.arange(len(self.pairs)) >= edge) & (self.pairs >= 2 * PAIRS_IN_A_BIN))
+
+    @property
+    def has_peak(self) -> bool:
+        """Whether a high bin below 1 has fifty pairs: without one there is neither height nor place."""
+        return bool((self.high < N_BINS - 1).any())
+
+    @property
+    def height(self) -> float:
+        """`peak_height`, where `has_peak`."""
+        high = self.high
+        return float(peak_height(self.sums[high], self.pairs[high].astype(float), np.array(self.mean_square), high))
+
+    @property
+    def peak_at(self) -> float:
+        """The middle of the high bin with the highest mean, where `has_peak`."""
+        return _middle(int(self.high[np.argmax(self.mean[self.high])]))
+
+
+def similarity_curve(
+    scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile: int = TILE[0]
+) -> SimilarityCurve:
+    """Every pair of tokens by the cosine of their vectors, tile by tile: 0.02-wide bins, as `cosine_bins` has them.
+
+    Queries and keys of `scores` are the rows of `vectors`. A cosine is symmetric, so that half the tiles of cosines do.
+    Bins are those of float64 cosines, exactly, 0 with a vector of nothing; sums are of float32 scores, in float64.
+    Memory is that of the vectors once more, and a few tiles a thread.
+
+    Raises ValueError where queries, keys and vectors are not of the same tokens, or are not finite.
+    """
+    n = len(vectors)
+    if not len(scores.queries) == len(scores.keys) == n:
+        raise ValueError(f"{len(scores.queries)} queries, {len(scores.keys)} keys, {n} vectors; wanted the same tokens")
+    if not bool(vectors.isfinite().all()):
+        raise ValueError("vectors hold a number that is not finite; wanted finite ones")
+    scores.rounding()  # refuses what float32 doesn't hold
+    norms = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64).clamp_min(1e-300)
+    unit = torch.empty(vectors.shape, dtype=torch.float32)
+    for rows in torch.arange(n).split(ROWS_AT_ONCE):
+        unit[rows] = (vectors[rows].double() / norms[rows, None]).float()
+    itself, queries, keys = scores.itself.numpy(), scores.queries.float(), scores.keys.float()
+    rounding = (vectors.shape[1] + 5) * ROUNDING * 1.01
+
+    def strip(first_row: int) -> tuple[Float[np.ndarray, " bin"], Int[np.ndarray, " bin"], float]:
+        sums, pairs, squares = np.zeros(N_BINS), np.zeros(N_BINS, dtype=np.int64), 0.0
+        row = slice(first_row, first_row + tile)
+        for first_column in range(first_row, n, tile):
+            column = slice(first_column, first_column + tile)
+            cosines = unit[row] @ unit[column].T
+            forward, backward = queries[row] @ keys[column].T, keys[row] @ queries[column].T
+            squares += kernels.fold_bins(
+                cosines.numpy(),
+                forward.numpy(),
+                backward.numpy(),
+                first_row,
+                first_column,
+                vectors.numpy(),
+                norms.numpy(),
+                itself,
+                1 / BIN_WIDTH,
+                rounding,
+                sums,
+                pairs,
+            )
+        return sums, pairs, squares
+
+    parts = each_in_one_thread(strip, range(0, n, tile), "similarity")
+    sums, pairs = sum((p[0] for p in parts), np.zeros(N_BINS)), sum((p[1] for p in parts), np.zeros(N_BINS, np.int64))
+    return SimilarityCurve(sums, pairs, sum(part[2] for part in parts) / max(1, n * (n - 1)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+
+from headclaims.progress import track
 
 Piece = TypeVar("Piece")
 Made = TypeVar("Made")
@@ -24,8 +26,11 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def each_in_one_thread(work: Callable[[Piece], Made], pieces: Iterable[Piece]) -> list[Made]:
-    """What `work` makes of each piece, in order: as many pieces at once as torch has threads, one thread each."""
+def each_in_one_thread(work: Callable[[Piece], Made], pieces: Sequence[Piece], what: str) -> list[Made]:
+    """What `work` makes of each piece, in order: as many pieces at once as torch has threads, one thread each.
+
+    `what` they are of is said beside the progress.
+    """
     n = torch.get_num_threads()
     with one_thread(), ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(work, pieces))
+        return list(track(pool.map(work, pieces), what, len(pieces)))

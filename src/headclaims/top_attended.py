@@ -18,7 +18,7 @@ from torch import Tensor
 from headclaims.errors import NotAssessable
 from headclaims.prompts import token_id
 from headclaims.resampling import OverTokens
-from headclaims.vocabulary_scores import TokenScores, top_keys
+from headclaims.vocabulary_scores import Swept, TokenScores, sweep, sweep_heads
 from headclaims.words import WordList, counted_categories
 
 TOP = 10
@@ -113,7 +113,16 @@ class TopAttended:
 
 def top_attended(asking: Probes, scores: TokenScores) -> TopAttended:
     """The ten highest keys of each probe in `scores`: queries the probes, keys the vocabulary."""
-    found = top_keys(scores, torch.from_numpy(asking.tokens), TOP).keys
+    return top_attended_by(asking, [scores])[0]
+
+
+def top_attended_by(asking: Probes, heads: Sequence[TokenScores]) -> list[TopAttended]:
+    """`top_attended` of several heads, in one pass."""
+    return [_of(asking, swept) for swept in sweep_heads(heads, torch.from_numpy(asking.tokens), TOP)]
+
+
+def _of(asking: Probes, swept: Swept) -> TopAttended:
+    found = swept.keys
     top = found.numpy()
     same = asking.form_of[top] == asking.form_of[asking.tokens][:, None]
     related = asking.member[asking.category[:, None], top] & ~same
@@ -137,7 +146,7 @@ def published_overlap(
             overlap[word] = 0
             continue
         asked = torch.tensor([token])
-        keys = top_keys(scores_of(asked), asked, TOP).keys[0].tolist()
+        keys = sweep(scores_of(asked), asked, TOP).keys[0].tolist()
         found = Counter(vocabulary[key].strip() for key in keys)
         overlap[word] = sum((found & Counter(entry.strip("_ ") for entry in entries)).values())
     return overlap

@@ -53,8 +53,8 @@ def test_the_study_is_from_none_to_all_in_ten_steps_and_of_twenty_seeds() -> Non
 
 def test_a_share_has_wilson_s_interval() -> None:
     """(p + z²/2n ± z √(p(1 − p)/n + z²/4n²))/(1 + z²/n), by hand for 15 of 20."""
-    assert wilson(15, 20) == pytest.approx((0.5313, 0.8881), abs=1e-4)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    assert wilson(15.0, 20) == pytest.approx((0.5313, 0.8881), abs=1e-4)
+    assert wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
 
 
 def test_the_figure_shows_every_claim_and_is_the_same_twice(tmp_path: Path) -> None:

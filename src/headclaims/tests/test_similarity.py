@@ -13,6 +13,7 @@ from headclaims.similarity import (
     N_BINS,
     HeadBatch,
     Projected,
+    SimilarityCurve,
     bin_moments,
     cosine_bins,
     head_margins,
@@ -24,6 +25,7 @@ from headclaims.similarity import (
     peaks_of_heads,
     score_by_similarity,
     share_above,
+    similarity_curve,
     word_space,
 )
 from headclaims.vocabulary_scores import TokenScores
@@ -245,3 +247,64 @@ def test_moments_give_the_peaks_of_loops(rotary: bool, copies: bool) -> None:
     space = word_space(words, [words[:0]] * n, seed=0)
     found = peaks_of_heads(bin_moments(words, bins), heads, Projected.of(space, heads))
     assert found == pytest.approx(np.array(expected), rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("tile", [1, 7, 64, 500])
+@pytest.mark.parametrize("rotary", [False, True])
+def test_the_curve_of_all_pairs(tile: int, rotary: bool) -> None:
+    """Every pair at once in float64; two vectors equal, two opposite, many cosines on the edge of a bin."""
+    draw = np.random.default_rng(12)
+    n = 130
+    vectors = draw.standard_normal((n, 5)) + 2 * draw.standard_normal((6, 5))[np.arange(n) % 6]
+    vectors[40:80] = draw.integers(-2, 3, size=(40, 5))
+    vectors[7], vectors[9] = vectors[100], -vectors[101]
+    vectors[11] = vectors[12] = 0
+    x = torch.from_numpy(vectors).float()
+    q, k = (torch.from_numpy(draw.standard_normal((n, 3))).float() for _ in range(2))
+    own = torch.from_numpy(draw.standard_normal(n)) if rotary else None
+    found = similarity_curve(TokenScores(q, k, own), x, tile)
+    s = (q.double() @ k.double().T).numpy()
+    itself = s.diagonal() if own is None else own.numpy()
+    norms = np.maximum(np.linalg.norm(x.double().numpy(), axis=1), 1e-300)
+    unit = x.double().numpy() / norms[:, None]
+    cosines = np.clip(unit @ unit.T, -1, 1)
+    cosines[cosines > 1 - 1e-9] = 1.0
+    bins, off = np.floor((cosines + 1) / 0.02 + 1e-9).astype(int), ~np.eye(n, dtype=bool)
+    assert found.pairs.tolist() == np.bincount(bins[off], minlength=101).tolist()
+    above = (s - itself[:, None])[off]
+    assert found.sums == pytest.approx(np.bincount(bins[off], weights=above, minlength=101), abs=1e-3)
+    assert found.mean_square == pytest.approx(np.square(s[off]).mean(), rel=1e-6)
+
+
+def test_the_peak_of_the_curve_is_that_of_common_words() -> None:
+    """The same pairs, so the same bins from the 90th percentile on, give or take the one it lies in."""
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randn(400, 6, generator=draw)
+    q, k = torch.randn(2, 400, 4, generator=draw)
+    scores = TokenScores(q, k)
+    curve, resampled = similarity_curve(scores, x), score_by_similarity(scores, cosine_bins(x))
+    assert curve.mean[curve.high] == pytest.approx(resampled.curve[curve.high], abs=1e-5)
+    assert set(curve.high) <= set(resampled.high)
+    assert len(resampled.high) - len(curve.high) <= 1
+    few = similarity_curve(TokenScores(q[:9], k[:9]), x[:9])
+    assert curve.has_peak
+    assert curve.height == pytest.approx(peak_of(curve), rel=1e-6)
+    assert not few.has_peak
+    one = similarity_curve(TokenScores(q[:1], k[:1]), x[:1])
+    assert (one.pairs.sum(), one.has_peak) == (0, False)
+
+
+def peak_of(curve: SimilarityCurve) -> float:
+    """The highest mean over high bins, in root mean squares: no bin of cosine 1 is among them."""
+    assert N_BINS - 1 not in curve.high
+    return max(curve.sums[b] / curve.pairs[b] for b in curve.high) / math.sqrt(curve.mean_square)
+
+
+@pytest.mark.parametrize("what", ["queries", "vectors"])
+def test_a_curve_of_other_tokens_or_of_infinities_is_refused(what: str) -> None:
+    one = torch.ones(4, 2)
+    with pytest.raises(ValueError, match="wanted the same tokens"):
+        similarity_curve(TokenScores(one[:3] if what == "queries" else one, one), one[:3] if what == "vectors" else one)
+    bad = one / torch.tensor([[1.0, 0.0]])
+    with pytest.raises(ValueError, match="not finite"):
+        similarity_curve(TokenScores(bad if what == "queries" else one, one), bad if what == "vectors" else one)

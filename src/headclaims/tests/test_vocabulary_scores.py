@@ -1,6 +1,9 @@
-"""Scores between tokens of the vocabulary: by plain loops over tokens and offsets, and full sorts."""
+"""Scores between tokens of the vocabulary: by plain loops over tokens and offsets, and against dense float64."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +11,8 @@ import torch
 from torch import Tensor
 
 from headclaims.qk_circuit import QKCircuit
-from headclaims.vocabulary_scores import TokenScores, mean_rotation, top_keys
+from headclaims.scatter import Eigenspace
+from headclaims.vocabulary_scores import Swept, TokenScores, _by_torch, mean_rotation, sweep, sweep_heads
 
 D_MODEL, D_HEAD, LENGTH = 7, 4, 6
 FREQUENCIES = (0.9, 0.2)
@@ -64,14 +68,17 @@ def test_scores_among_tokens_are_those_of_loops(circuit: QKCircuit, biased: bool
 
 
 def test_queries_and_keys_may_be_other_tokens(circuit: QKCircuit) -> None:
-    """`own` is each query's score with itself, whatever the keys are; biases are in by default."""
+    """`own` is each query's score with itself, whatever the keys are, under a turn; biases are in by default."""
     x, y = drawn(3, D_MODEL, seed=3), drawn(5, D_MODEL, seed=4)
     scores = TokenScores.of(circuit, x, y, None)
     both = (scores.queries @ scores.keys.T).numpy()
     assert both == pytest.approx(np.array([[score(circuit, a, b, None, True) for b in y] for a in x]), rel=1e-10)
-    assert scores.own.numpy() == pytest.approx(np.array([score(circuit, a, a, None, True) for a in x]), rel=1e-10)
-    with pytest.raises(ValueError, match="3 queries and 5 keys"):
-        scores.matrix()
+    turned = TokenScores.of(circuit, x, y, torch.eye(D_HEAD))
+    assert turned.own is not None
+    assert turned.own.numpy() == pytest.approx(np.array([score(circuit, a, a, None, True) for a in x]), rel=1e-10)
+    for refused in (scores.matrix, lambda: scores.itself):
+        with pytest.raises(ValueError, match="3 queries and 5 keys"):
+            refused()
 
 
 def test_the_matrix_leaves_the_factors_as_they_are() -> None:
@@ -106,42 +113,207 @@ def test_offsets_run_from_one_to_the_last_position() -> None:
     assert mean_rotation(lambda _: None, 4) is None
 
 
-def sorted_in_full(matrix: Tensor, k: int) -> list[list[int]]:
-    """The k highest keys of each row, equal ones in the order of keys, by a full sort in Python."""
-    return [sorted(range(len(row)), key=lambda key, row=row: (-row[key], key))[:k] for row in matrix.tolist()]
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_parts_are_those_of_the_matrix(circuit: QKCircuit, sign: int, biased: bool) -> None:
+    """(W_QK ± W_QKᵀ)/2 formed; the biases' linear terms are those of the whole."""
+    x, y = drawn(3, D_MODEL, seed=3), drawn(5, D_MODEL, seed=4)
+    W = circuit.W_Q @ circuit.W_K.T
+    scores = TokenScores.of_part(circuit, x, y, sign, biased)
+    assert_scores(scores, circuit, x, y, (W + sign * W.T) / 2, biased)
 
 
-@pytest.mark.parametrize("tile", [1, 3, 7, 10, 40, 41, 8192])
-@pytest.mark.parametrize("k", [1, 4, 10, 40])
-def test_top_keys_are_those_of_a_full_sort(tile: int, k: int) -> None:
-    """Small integers as scores, so that most are tied, within tiles and at their boundaries."""
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("alpha", [1.0, 0.0, -1.0])
+def test_steered_scores_are_those_of_the_matrix(circuit: QKCircuit, alpha: float, biased: bool) -> None:
+    """Negative eigenvalues of the dense symmetric part times α."""
+    x, y = drawn(3, D_MODEL, seed=3), drawn(5, D_MODEL, seed=4)
+    W = circuit.W_Q @ circuit.W_K.T
+    values, vectors = torch.linalg.eigh((W + W.T) / 2)
+    steered = vectors @ torch.diag(torch.where(values < 0, alpha * values, values)) @ vectors.T
+    assert_scores(TokenScores.steered(circuit, x, y, alpha, biased), circuit, x, y, steered, biased)
+    assert len(Eigenspace.of(circuit).values) <= 2 * D_HEAD
+
+
+def assert_scores(scores: TokenScores, circuit: QKCircuit, x: Tensor, y: Tensor, W: Tensor, biased: bool) -> None:
+    expected = x @ W @ y.T
+    if biased:
+        expected = expected + (x @ circuit.W_Q @ circuit.b_K)[:, None] + y @ circuit.W_K @ circuit.b_Q
+        expected = expected + circuit.b_Q @ circuit.b_K
+    assert (scores.queries @ scores.keys.T).numpy() == pytest.approx((0.37 * expected).numpy(), rel=1e-9, abs=1e-9)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """What a sweep should find, of all scores in float64 at once."""
+
+    keys: list[list[int]]
+    scores: list[list[float]]
+    own_rank: list[int]
+    log_sum_exp: Tensor
+
+    @classmethod
+    def of(cls, scores: TokenScores, own_key: Tensor, k: int, causal: bool = False) -> "Dense":
+        """By full sorts in Python, (−score, key) after (−score, key).
+
+        Row by row, as a matrix product may round the same two rows differently at its edges.
+        """
+        matrix = torch.stack([(query * scores.keys.double()).sum(dim=1) for query in scores.queries.double()])
+        if scores.own is not None:
+            matrix[torch.arange(len(matrix)), own_key] = scores.own.double()
+        if causal:
+            matrix[torch.arange(matrix.shape[1]) > own_key[:, None]] = -torch.inf
+        keys, best, rank = [], [], []
+        for row, own in zip(matrix.tolist(), own_key.tolist(), strict=True):
+            seen = [key for key in range(len(row)) if row[key] > -math.inf]
+            order = sorted(seen, key=lambda key, row=row: (-row[key], key))
+            rank.append(order.index(own))
+            lacking = k - len(order[:k])
+            keys.append(order[:k] + [-1] * lacking)
+            best.append([row[key] for key in order[:k]] + [-math.inf] * lacking)
+        return cls(keys, best, rank, matrix.logsumexp(dim=1))
+
+
+def assert_swept(found: Swept, scores: TokenScores, own_key: Tensor, k: int, causal: bool = False) -> None:
+    dense = Dense.of(scores, own_key, k, causal)
+    assert found.keys.tolist() == dense.keys
+    assert found.own_rank.tolist() == dense.own_rank
+    assert found.scores.numpy() == pytest.approx(np.array(dense.scores), rel=1e-13, abs=1e-13)
+    bound = scores.rounding() + 1e-6
+    assert bool(((found.log_sum_exp - dense.log_sum_exp).abs() <= bound).all())
+
+
+SWEEPS = pytest.mark.parametrize("by", [sweep, _by_torch], ids=["compiled", "torch"])
+Sweep = Callable[[TokenScores, Tensor, int, bool, tuple[int, int]], Swept]
+
+
+@SWEEPS
+@pytest.mark.parametrize("tile", [(1, 1), (5, 3), (12, 7), (4, 40), (100, 1000)])
+@pytest.mark.parametrize(("k", "causal"), [(1, False), (4, True), (10, False), (40, False), (55, True)])
+def test_ties_everywhere(by: Sweep, tile: tuple[int, int], k: int, causal: bool) -> None:
+    """Small integers as scores, so that most are tied, within tiles and at their boundaries; k beyond all keys."""
     draw = np.random.default_rng(5)
     queries = torch.from_numpy(draw.integers(-2, 3, size=(12, 2))).float()
     keys = torch.from_numpy(draw.integers(-2, 3, size=(40, 2))).float()
     own_key = torch.from_numpy(draw.permutation(40)[:12])
-    own = torch.from_numpy(draw.integers(-9, 10, size=12)).float()
-    matrix = queries @ keys.T
-    matrix[torch.arange(12), own_key] = own
-    found = top_keys(TokenScores(queries, keys, own), own_key, k, tile)
-    expected = sorted_in_full(matrix, k)
-    assert found.keys.tolist() == expected
-    assert found.scores.tolist() == [[float(row[key]) for key in best] for row, best in zip(matrix, expected)]  # noqa: B905
-    rank = [order.index(key) for order, key in zip(sorted_in_full(matrix, 40), own_key.tolist(), strict=True)]
-    assert found.own_rank.tolist() == rank
+    for own in (None, torch.from_numpy(draw.integers(-9, 10, size=12)).double()):
+        scores = TokenScores(queries, keys, own)
+        assert_swept(by(scores, own_key, k, causal, tile), scores, own_key, k, causal)
 
 
-@pytest.mark.parametrize("tile", [2, 5])
-def test_the_own_score_takes_the_place_of_the_product(tile: int) -> None:
+@SWEEPS
+def test_three_thousand_tokens(by: Sweep) -> None:
+    """Of a head's width, with duplicate rows, rows of nothing, and keys that float32 can't tell apart."""
+    queries, keys = (drawn(3000, 64, seed=s).float() * 0.55 for s in (6, 7))
+    keys[[7, 2500]] = keys[1200].clone()
+    queries[[0, 2999]] = queries[1500].clone()
+    queries[17], keys[33] = 0, 0
+    keys[100:200] = keys[100].clone() * (1 + 1e-7 * torch.arange(100))[:, None]
+    own_key = torch.arange(3000)
+    scores = TokenScores(queries, keys)
+    assert_swept(by(scores, own_key, 10, False, (256, 1024)), scores, own_key, 10)
+
+
+@SWEEPS
+@pytest.mark.parametrize("size", [1e-10, 1e-20, 1e-22, 1e-30])
+def test_products_that_float32_rounds_to_nothing(by: Sweep, size: float) -> None:
+    """The bound knows of underflow; with float64 factors the exact products are ordinary numbers."""
+    queries, keys = (drawn(80, 4, seed=s) * size for s in (12, 13))
+    keys[60:] = keys[:20].clone()
+    scores, own_key = TokenScores(queries, keys), torch.arange(80)
+    found, dense = by(scores, own_key, 5, False, (30, 30)), Dense.of(scores, own_key, 5)
+    assert (found.keys.tolist(), found.own_rank.tolist()) == (dense.keys, dense.own_rank)
+
+
+def test_a_head_of_nothing_takes_no_longer() -> None:
+    """All scores are equal: keys rank in their order, and none is computed anew."""
+    found = sweep(TokenScores(torch.zeros(3000, 64), torch.ones(3000, 64)), torch.arange(3000), 3)
+    assert found.keys.tolist() == [[0, 1, 2]] * 3000
+    assert found.own_rank.tolist() == list(range(3000))
+
+
+def test_threads_and_tiles_change_nothing() -> None:
+    queries, keys = (drawn(700, 16, seed=s).float() for s in (8, 9))
+    own_key, before = torch.arange(700), torch.get_num_threads()
+    found = []
+    try:
+        for threads, tile in ((1, (256, 1024)), (2, (33, 70)), (3, (700, 700))):
+            torch.set_num_threads(threads)
+            found.append(sweep(TokenScores(queries, keys), own_key, 5, tile=tile))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert torch.equal(other.keys, found[0].keys)
+        assert torch.equal(other.scores, found[0].scores)
+        assert torch.equal(other.own_rank, found[0].own_rank)
+        assert other.log_sum_exp.numpy() == pytest.approx(found[0].log_sum_exp.numpy(), abs=1e-5)
+
+
+def test_several_heads_and_some_queries() -> None:
+    """Each head as it is alone; queries and keys are any subset of tokens."""
+    x = drawn(50, D_MODEL, seed=2).float()
+    some = torch.tensor([4, 49, 0])
+    heads = []
+    for seed in (10, 11):
+        W_Q, W_K = drawn(2, D_MODEL, D_HEAD, seed=seed).float()
+        head = QKCircuit(W_Q, W_K, torch.ones(D_HEAD), -torch.ones(D_HEAD), 0.5)
+        heads.append(TokenScores.of(head, x[some], x, turn_by(2).float()))
+    for scores, found in zip(heads, sweep_heads(heads, some, 3), strict=True):
+        assert_swept(found, scores, some, 3)
+
+
+@SWEEPS
+def test_a_single_key(by: Sweep) -> None:
+    scores = TokenScores(torch.tensor([[2.0], [-3.0]]), torch.tensor([[5.0]]))
+    found = by(scores, torch.tensor([0, 0]), 2, False, (256, 1024))
+    assert found.keys.tolist() == [[0, -1], [0, -1]]
+    assert found.scores.tolist() == [[10.0, -math.inf], [-15.0, -math.inf]]
+    assert found.own_rank.tolist() == [0, 0]
+    assert found.log_sum_exp.tolist() == [10.0, -15.0]
+
+
+def test_the_log_sum_exp_of_far_scores() -> None:
+    """By hand: ln(e^300 + e^299.5 + e^−300), far beyond any float32 exponential, highest first and last."""
+    keys = torch.tensor([[300.0], [299.5], [-300.0]])
+    expected = 300 + math.log1p(math.exp(-0.5))
+    for order in ([0, 1, 2], [2, 1, 0], [1, 0, 2]):
+        found = sweep(TokenScores(torch.ones(1, 1), keys[order]), torch.tensor([0]), 1, tile=(1, 1))
+        assert float(found.log_sum_exp) == pytest.approx(expected, abs=1e-6)
+
+
+@SWEEPS
+def test_the_own_score_takes_the_place_of_the_product(by: Sweep) -> None:
     """By hand: products 5 4 3 2 1, the own key 1; its own score, not its product 4, says where it stands."""
     queries, keys = torch.ones(1, 1), torch.tensor([[5.0], [4.0], [3.0], [2.0], [1.0]])
     for own, order, rank in ((9.0, [1, 0, 2], 0), (0.0, [0, 2, 3], 4), (3.0, [0, 1, 2], 1), (2.0, [0, 2, 1], 2)):
-        found = top_keys(TokenScores(queries, keys, torch.tensor([own])), torch.tensor([1]), 3, tile)
+        scores = TokenScores(queries, keys, torch.tensor([own]))
+        found = by(scores, torch.tensor([1]), 3, False, (256, 2))
         assert found.keys[0].tolist() == order
         assert found.own_rank.tolist() == [rank]
 
 
-def test_no_more_than_all_keys_can_be_asked_for() -> None:
-    scores = TokenScores(torch.ones(2, 1), torch.ones(3, 1), torch.ones(2))
-    assert top_keys(scores, torch.tensor([0, 1]), 3).keys.tolist() == [[0, 1, 2], [0, 1, 2]]
-    with pytest.raises(ValueError, match="4 highest of 3 keys"):
-        top_keys(scores, torch.tensor([0, 1]), 4)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"k": 0}, "the 0 highest of 3 keys; wanted one at least of either"),
+        ({"keys": torch.ones(0, 1)}, "the 2 highest of 0 keys"),
+        ({"own_key": torch.tensor([0])}, "1 own keys of 2 queries"),
+        ({"own_key": torch.tensor([0, 3])}, "own keys from 0 to 3; wanted some of 3 keys"),
+        ({"queries": torch.tensor([[1.0], [math.inf]])}, "queries hold a number that is not finite"),
+        ({"keys": torch.tensor([[1.0], [math.nan], [1.0]])}, "keys hold a number that is not finite"),
+        ({"own": torch.tensor([-math.inf, 0.0])}, "own hold a number that is not finite"),
+        ({"keys": torch.full((3, 1), 1e40, dtype=torch.float64)}, "keys hold .* finite ones that float32 holds"),
+        ({"queries": torch.full((2, 1), 1e30), "keys": torch.full((3, 1), 1e30)}, r"scores of up to .*float32 holds"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused(change: dict[str, Any], message: str) -> None:
+    asked = {
+        "queries": torch.ones(2, 1),
+        "keys": torch.ones(3, 1),
+        "own": None,
+        "own_key": torch.tensor([0, 1]),
+        "k": 2,
+    }
+    asked |= change
+    with pytest.raises(ValueError, match=message):
+        sweep(TokenScores(asked["queries"], asked["keys"], asked["own"]), asked["own_key"], asked["k"])
