@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -121,10 +122,10 @@ def table(shares: Shares) -> str:
 
 def draw(shares: Shares, seeds: int, path: Path) -> None:
     """The same as a figure: one panel a property, one line a claim, with 95 % intervals of the share (Wilson)."""
-    with drawing(path, 3 * len(shares), 3) as figure:
+    with drawing(path, 3.0 * len(shares), 3.0) as figure:
         panels = figure.subplots(1, len(shares), sharey=True, squeeze=False)[0]
         for panel, (name, claims) in zip(panels, shares.items(), strict=True):
-            for (claim, at), marker in zip(claims.items(), "os", strict=False):
+            for (claim, at), marker in zip(claims.items(), cycle("osD"), strict=False):
                 low, high = np.array([wilson(share * seeds, seeds) for share in at]).T
                 panel.plot(STRENGTHS, at, marker=marker, label=claim)
                 panel.fill_between(STRENGTHS, low, high, alpha=0.2, linewidth=0)

@@ -1,0 +1,93 @@
+"""What an audit is made of: loading, E, spectra, the survey of all heads; and whole audits, cold and warm."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from headclaims.cache import Cache
+from headclaims.category_score import survey
+from headclaims.checkpoint import load
+from headclaims.checkpoint.counterfeits import gpt2_sized_folder
+from headclaims.checkpoint.evidence import Head
+from headclaims.effective_embedding import Variant, effective_embedding
+from headclaims.eigenspectrum import head_spectra
+from headclaims.prompts import category_prompts
+from headclaims.qk_circuit import span
+from headclaims.words import load_words
+
+ROOT = Path(__file__).parents[2]
+LAYERS, HEADS, D_MODEL, D_HEAD, D_MLP, VOCABULARY = 12, 12, 768, 64, 3072, 50_257
+# What a layer does for a token: queries, keys, values, output; the MLP. Attention itself is little beside these.
+PER_TOKEN = 2 * (4 * D_MODEL**2 + 2 * D_MODEL * D_MLP)
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    """A random checkpoint of GPT-2 small's shape."""
+    return load(str(gpt2_sized_folder()))
+
+
+@pytest.mark.benchmark(group="audit")
+def test_load(bench, products):
+    """From the folder to folded weights; in units of 10¹² operations."""
+    folder = str(gpt2_sized_folder())
+    seconds = bench(lambda: load(folder), rounds=1, flops=1e12, n_bytes=4 * 124e6)
+    bench.against("bound", seconds, products(1e12))
+
+
+@pytest.mark.benchmark(group="audit")
+def test_effective_embedding(bench, products, checkpoint):
+    """E for layer 1 and the whole vocabulary: the products of MLP 0."""
+    flops = VOCABULARY * 4 * D_MODEL * D_MLP
+    seconds = bench(
+        lambda: effective_embedding(checkpoint, 1, None, Cache(None), Variant.ZERO),
+        rounds=2,
+        flops=flops,
+        n_bytes=4 * VOCABULARY * D_MODEL,
+    )
+    bench.against("bound", seconds, products(flops))
+
+
+@pytest.mark.benchmark(group="audit")
+def test_spectra_of_all_heads(bench, products):
+    """144 heads: the QR of [W_Q W_K] and two eigenvalue problems each, in float64."""
+    W_Q, W_K = torch.randn(2, LAYERS * HEADS, D_MODEL, D_HEAD, generator=torch.Generator().manual_seed(0))
+    pairs = 2 * D_HEAD
+    flops = LAYERS * HEADS * (2 * D_MODEL * pairs**2 + 2 * 9 * pairs**3)
+    seconds = bench(lambda: head_spectra(span(W_Q, W_K)), rounds=2, flops=flops, n_bytes=8 * W_Q.numel() * 2)
+    bench.against("bound", seconds, products(flops))
+
+
+@pytest.mark.benchmark(group="audit")
+def test_survey(bench, products, checkpoint):
+    """All heads' attention on 32 prompts of 64 tokens, and its scores."""
+    words = load_words("write-up").that_count(checkpoint.single_token, "it")
+    prompts = category_prompts(words, checkpoint.single_token, checkpoint.bos, 32, 64, 0)
+    heads = tuple(Head(layer, head) for layer in range(LAYERS) for head in range(HEADS))
+    tokens = torch.from_numpy(prompts.tokens)
+
+    def work():
+        patterns = checkpoint.attention_patterns(tokens).transpose(0, 1).flatten(1, 2)
+        return survey(prompts, heads, [(slice(None), patterns)])
+
+    flops = tokens.numel() * LAYERS * PER_TOKEN
+    seconds = bench(work, rounds=2, flops=flops, n_bytes=4 * 32 * 144 * 64 * 64)
+    bench.against("bound", seconds, products(flops))
+
+
+@pytest.mark.benchmark(group="audit")
+@pytest.mark.parametrize("state", ["cold", "warm"])
+def test_audit(bench, products, tmp_path_factory, state):
+    """`pytest claims/` on the planted checkpoint, in a process of its own; in units of 10¹² operations."""
+    folder = tmp_path_factory.getbasetemp() / "audited"
+    again = [] if state == "warm" else ["--no-cache"]
+    command = [sys.executable, "-m", "pytest", "claims/", "--checkpoint", "planted", "--report-dir", str(folder)]
+
+    def work():
+        subprocess.run([*command, *again], cwd=ROOT, check=True, capture_output=True)
+
+    seconds = bench(work, rounds=1, flops=1e12, n_bytes=0)
+    bench.against("bound", seconds, products(1e12))
