@@ -16,12 +16,14 @@ Fold = Callable[[int, int, int, Float[Tensor, "row column"]], None]
 
 
 def walk(
-    factors: Sequence[tuple[Float[Tensor, "query factor"], Float[Tensor, "key factor"]]],
+    factors: Sequence[tuple[Float[Tensor, "_ _"], Float[Tensor, "_ _"]]],
     fold: Fold,
     tile: tuple[int, int] = TILE,
     last: Int[Tensor, " query"] | None = None,
 ) -> None:
     """Call `fold(number, first_row, first_column, products)` for every tile of queries @ keysᵀ of all pairs of factors.
+
+    A pair is queries [query, factor] and keys [key, factor].
 
     A row's tiles come in the order of keys, in one thread; rows are shared out among as many threads as torch has.
     With `last` a strip of rows ends where the highest of its last keys does. `products` is the thread's to change, and

@@ -43,7 +43,7 @@ def random_head(
     return E, QKCircuit(W_Q, W_K, torch.zeros(d_head), torch.zeros(d_head), d_head**-0.5)
 
 
-def bare_products(heads: Sequence[tuple[Float[Tensor, "query factor"], Float[Tensor, "key factor"]]]) -> None:
+def bare_products(heads: Sequence[tuple[Float[Tensor, "_ _"], Float[Tensor, "_ _"]]]) -> None:
     """Every tile of queries @ keysᵀ of each head, and nothing done with it: 2 · query · key · factor operations."""
     tiles.walk(heads, lambda *_: None)
 

@@ -28,7 +28,13 @@ def test_scores_spread_as_a_head_s() -> None:
 
 def test_growth_is_what_was_held_at_most() -> None:
     """128 MiB, given back before the end."""
-    made, growth = peak_growth(lambda: float(np.ones(2**24).sum()))
+
+    def work() -> float:
+        held = np.ones(2**24)
+        time.sleep(0.2)
+        return float(held.sum())
+
+    made, growth = peak_growth(work)
     assert made == 2**24
     assert 120 * 2**20 < growth < 200 * 2**20
 
