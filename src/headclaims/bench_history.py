@@ -133,7 +133,7 @@ def figures(run: Run) -> str:
         if entry["group"] != SCALING:
             growth = f"{entry['peak_growth'] / 2**20:.0f} MiB" if "peak_growth" in entry else "–"
             bound, dense, memory = (
-                _ratio(entry.get(f"{key}")) for key in ("ratio_to_bound", "ratio_to_dense", "memory_to_dense")
+                _ratio(entry.get(key)) for key in ("ratio_to_bound", "ratio_to_dense", "memory_to_dense")
             )
             rows.append([name, bound, dense, growth, memory])
     head = ["", "time / bound", "time / dense way", "growth", "growth / dense way"]
