@@ -244,13 +244,17 @@ def statistics_of_other_heads(
             rows[layer].append(E[wanted])
             for head in of_layer[layer]:
                 keys[head].append(E @ circuits[head].W_K + circuits[head].b_K)
-    found: dict[str, dict[Head, float]] = {}
-    for layer in layers:
+
+    def of_one(layer: int) -> dict[str, dict[Head, float]]:
         members = of_layer[layer]
         own = LayerMap(sets, torch.cat(rows.pop(layer)), turn, seed)
         statistics = statistics_of(own, [circuits[h] for h in members], [torch.cat(keys.pop(h)) for h in members])
+        return {name: dict(zip(members, values.tolist(), strict=True)) for name, values in statistics.items()}
+
+    found: dict[str, dict[Head, float]] = {}
+    for statistics in each_in_one_thread(of_one, layers, "other heads"):
         for name, values in statistics.items():
-            found.setdefault(name, {}).update(zip(members, values.tolist(), strict=True))
+            found.setdefault(name, {}).update(values)
     return {name: np.array([values.get(head, np.nan) for head in heads]) for name, values in found.items()}
 
 
@@ -309,13 +313,12 @@ def _contrasts(layer: LayerMap, sets: Mapping[str, Groups], heads: HeadBatch) ->
     wide = d_model <= n_pairs
     L = both if wide else torch.linalg.cholesky(both.mT @ both, upper=True)
     values, vectors = torch.linalg.eigh(symmetric_part(core(L)))
+    # W_sym's eigenvectors: U times those on the span, where U = M L⁻¹.
+    along = (vectors if wide else both @ torch.linalg.solve_triangular(L, vectors, upper=True)).float()
     found = {}
     for name, groups in sets.items():
-        x = layer.vectors(groups.tokens).double()
-        # Tokens along W_sym's eigenvectors: x U = x M L⁻¹.
-        on_span = x if wide else torch.linalg.solve_triangular(L, x @ both, upper=True, left=False)
         member = np.equal.outer(np.unique(groups.group), groups.group).astype(float)
-        y = (on_span @ vectors).numpy()
+        y = (layer.vectors(groups.tokens) @ along).numpy()
         found[name] = contrasts(values.numpy(), y, member[None])
     return found
 

@@ -113,7 +113,7 @@ def project(
 ) -> Float[Tensor, "token head d_head"]:
     """X W + b for several heads, in one product."""
     n_heads, d_model, d_head = W.shape
-    return (rows @ W.transpose(0, 1).reshape(d_model, -1)).view(-1, n_heads, d_head) + b
+    return (rows @ W.transpose(0, 1).reshape(d_model, -1)).view(-1, n_heads, d_head).add_(b)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def margins(space: WordSpace, heads: HeadBatch, words: Projected) -> Margins:
     """Differences of mean scores, before the scale, which does not move their sign."""
 
     def mean_score(queries: Tensor, keys: Tensor) -> Tensor:
-        return (queries * project(keys, heads.W_K, heads.b_K)).sum(dim=-1).T
+        return project(keys, heads.W_K, heads.b_K).mul_(queries).sum(dim=-1).T
 
     similar = mean_score(words.queries, space.similar)
     return Margins(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from headclaims.progress import track
 
@@ -17,11 +18,15 @@ Made = TypeVar("Made")
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Matrices of a hundred rows gain nothing from threads; on a busy machine waiting for them costs a hundredfold."""
+    """Matrices of a hundred rows gain nothing from threads; on a busy machine waiting for them costs a hundredfold.
+
+    Neither torch's threads nor those that numpy's products have of their own.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -66,8 +68,15 @@ def dense_way(E: Float[Tensor, "token d_model"], circuit: QKCircuit) -> Dense:
 
 
 def peak_growth(work: Callable[[], Made]) -> tuple[Made, int]:
-    """What `work` makes, and by how many bytes the process, with its children, grew meanwhile."""
+    """What `work` makes, and by how many bytes the process, with its children, grew meanwhile.
+
+    What the process holds but doesn't use is given back to the system before, where its C library can (glibc): else
+    `work` could live on it, and seem to need nothing.
+    """
     process, stop = psutil.Process(), threading.Event()
+    gc.collect()
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
     def held() -> int:
         total = int(process.memory_info().rss)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import gguf as gguf_files
 import torch
 import transformers
 from torch import Tensor
@@ -32,7 +37,7 @@ def load_full(
     can't be read, isn't complete or finite, or is no decoder with learned or rotary positions.
     """
     try:
-        with quiet():
+        with quiet(), _gguf_read_once():
             model, tokenizer = _open(folder, gguf)
     except Exception as error:
         raise BadCheckpoint(f"{spec}: no readable model: {_line(error)}") from error
@@ -95,6 +100,16 @@ def _open(folder: Path, gguf: str | None) -> tuple[Any, Any]:
         # Dequantised on loading; the left-over entry would forbid saving the config.
         del model.config.quantization_config
     return model.eval(), tokenizer
+
+
+@contextmanager
+def _gguf_read_once() -> Iterator[None]:
+    """Once, where transformers parses a GGUF file three times and makes its table of names anew for every module."""
+    with (
+        patch.object(gguf_files, "GGUFReader", cache(gguf_files.GGUFReader)),
+        patch.object(gguf_files, "get_tensor_name_map", cache(gguf_files.get_tensor_name_map)),
+    ):
+        yield
 
 
 def _check_finite(spec: str, model: Any) -> None:

@@ -1,13 +1,16 @@
-"""The claims run as a user runs them, `pytest claims/ …` from the root of the repository, in a process of its own.
+"""The claims run as a user runs them, `pytest claims/ …` from the root of the repository, each in a process of its own.
 
 What a run finds of the machine is held back: its Hugging Face cache, its offline switches, its proxies.
 """
 
+import atexit
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Mapping
@@ -18,7 +21,6 @@ from typing import Any
 
 ROOT = Path(__file__).parents[3]
 SHARED = Path("../shared/gpt2-small")
-TIMEOUT = 600
 _OF_THE_MACHINE = re.compile(r"PYTEST_|HF_|HUGGINGFACE_|TRANSFORMERS_|XDG_CACHE_HOME$|COLUMNS$|(?i:.*_proxy$)")
 
 
@@ -113,24 +115,51 @@ def command(*options: str | Path, reports: Path) -> list[str]:
     return [str(word) for word in line]
 
 
+@cache
+def _server() -> str:
+    """The socket of this process's own `run_server`, started when first asked for."""
+    folder = tempfile.TemporaryDirectory()
+    path = Path(folder.name) / "runs"
+    line = [sys.executable, "-m", "headclaims.tests.run_server", str(path)]
+    process = subprocess.Popen(line, cwd=ROOT, stdin=subprocess.PIPE)
+    while not path.exists():
+        assert process.poll() is None, "no run can be begun: the process that begins them has ended"
+        time.sleep(0.05)
+
+    def end() -> None:
+        process.terminate()
+        process.wait()
+        folder.cleanup()
+
+    atexit.register(end)
+    return str(path)
+
+
 def run_claims(*options: str | Path, reports: Path, env: Mapping[str, str] | None = None) -> ClaimsRun:
     """Run the claims to their end; the report folder is made by the run."""
+    path = _server()
     start = time.monotonic()
-    done = subprocess.run(
-        command(*options, reports=reports),
-        cwd=ROOT,
-        env=environment(reports.parent, env or {}),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=TIMEOUT,
-        stdin=subprocess.DEVNULL,
-    )
-    return ClaimsRun(done.returncode, done.stdout, done.stderr, time.monotonic() - start, reports)
+    with tempfile.TemporaryDirectory() as printed, socket.socket(socket.AF_UNIX) as server:
+        server.connect(path)
+        job = {
+            "arguments": command(*options, reports=reports)[3:],
+            "cwd": str(ROOT),
+            "env": environment(reports.parent, env or {}),
+            "folder": printed,
+        }
+        with server.makefile("rw", encoding="utf-8") as line:
+            line.write(f"{json.dumps(job)}\n")
+            line.flush()
+            status = int(line.readline())
+        said = [Path(printed, name).read_text(encoding="utf-8") for name in ("stdout", "stderr")]
+    return ClaimsRun(status, *said, time.monotonic() - start, reports)
 
 
-def crowding() -> float:
-    """How many processes wanted each processor in the last minute, 1 at least: by so much clocks run on."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+def start_up() -> float:
+    """Seconds that a process takes now to import what every run imports: a yardstick of how busy the machine is."""
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import numba, pytest, scipy.stats, torch"], check=True)
+    return time.monotonic() - start
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
