@@ -17,6 +17,7 @@ UNIT = 2048
 """Side of the square product that operations are timed by where a benchmark has no product of its own shape."""
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
     """The processor and the versions; not whose machine it is."""
     machine_info.pop("node", None)

@@ -131,7 +131,7 @@ class AblationRuns:
         found: dict[str, list[Tensor]] = {name: [] for name in names}
         patterns = []
         for some in self.tokens.split(self.at_once):
-            run = self.checkpoint.run(some, record=[*names, *_names(self.heads)], stop_at_layer=_stop(self.heads))
+            run = self.checkpoint.run(some, record=[*names, *_names(self.heads)])
             patterns.append(patterns_of(run, self.heads))
             for name in names:
                 # Learned positions come once for all prompts.
@@ -181,7 +181,6 @@ class AblationRuns:
                 self.tokens[some],
                 changes,
                 _names(chosen),
-                stop_at_layer=_stop(chosen),
                 restart=(first, self._clean.residual[first][some]),
             )
             patterns.append(patterns_of(run, chosen))
@@ -218,10 +217,6 @@ def _check_heads(heads: Sequence[Head], layer: int) -> None:
 
 def _names(heads: Sequence[Head]) -> list[str]:
     return [pattern_name(layer) for layer in sorted({head.layer for head in heads})]
-
-
-def _stop(heads: Sequence[Head]) -> int:
-    return max(head.layer for head in heads) + 1
 
 
 def _put(term: Tensor) -> Edit:

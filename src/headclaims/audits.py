@@ -38,7 +38,7 @@ def audit(options: Sequence[str], claims: Sequence[str] = ()) -> dict[str, Any]:
         os.chdir(ROOT)
         # What an earlier audit imported can't be rewritten again, and needn't be; five collections of the garbage of
         # all of them would look for errors that there is no one to show.
-        quiet = ["-p", "no:cacheprovider", "-p", "no:unraisableexception", "-q"]
+        quiet = ["--disable-plugin-autoload", "-p", "no:cacheprovider", "-p", "no:unraisableexception", "-q"]
         quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
         status = pytest.main(["claims", *chosen, *options, *quiet, "--report-dir", folder])
         records = list(Path(folder).glob("*/claims.json"))
@@ -64,8 +64,3 @@ def in_processes(work: Callable[[Job], Made], jobs: Sequence[Job]) -> Iterator[t
         running = {pool.submit(work, job): number for number, job in enumerate(jobs)}
         for done in as_completed(running):
             yield running[done], done.result()
-
-
-def audits(jobs: Sequence[Sequence[str]]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Records of audits with some options each, as they are done, with the job's number."""
-    return in_processes(audit, jobs)

@@ -88,9 +88,8 @@ def ablated_terms(checkpoint: Checkpoint, layer: int, words: WordList | None, va
         tokens, first = torch.as_tensor(prompts.tokens), 1
     names = {f"blocks.{before}.hook_attn_out": before for before in range(layer)}
     learned = checkpoint.learned_positions
-    recorded = checkpoint.run(
-        tokens, record=[*names, *(["hook_pos_embed"] if learned else [])], stop_at_layer=layer or 1
-    )
+    wanted = [*names, *(["hook_pos_embed"] if learned else [])]
+    recorded = checkpoint.run(tokens, record=wanted) if wanted else {}
     for name, before in names.items():
         attention[before] = recorded[name][:, first:].double().mean(dim=(0, 1)).float().cpu()
     if learned:

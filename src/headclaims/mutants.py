@@ -17,7 +17,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from headclaims.audits import ROOT, audits
+from headclaims.audits import ROOT, audit, in_processes
 from headclaims.checkpoint import MUTATIONS
 from headclaims.ledger import as_json, write_atomically
 from headclaims.report.readme import into_readme
@@ -145,7 +145,7 @@ def main(names: Sequence[str]) -> int:
         return 2
     chosen = list(names) or list(expected.cells)
     records: dict[int, dict[str, Any]] = {}
-    for number, record in audits([options(name) for name in chosen]):
+    for number, record in in_processes(audit, [options(name) for name in chosen]):
         records[number] = record
         print(f"\r{len(records)} of {len(chosen)} counterfeits audited", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)

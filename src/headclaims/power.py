@@ -1,7 +1,8 @@
 """Power: how strong a property must be for its claim to notice.
 
 `python -m headclaims.power [SEEDS]` plants four properties in strengths from none to all of what the planted checkpoint
-(or the counterfeit that leaks) has, in ten steps, in as many seeds, and audits the claims concerned, verdicts alone.
+(or the counterfeit that leaks) has, in ten steps, in as many seeds, and audits the claims concerned, verdicts alone,
+on half as many prompts as a default run has.
 Writes `reports/counterfeits/power.json`, `.md` and `.svg`, and the table of the README.
 """
 
@@ -83,7 +84,7 @@ def verdicts(dose: Dose) -> dict[str, str]:
     made.kinds = made.kinds[:2]  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder), made)
-        options = ["--checkpoint", folder, "--seed", str(dose.seed), "--verdicts-only", "--no-cache"]
+        options = ["--checkpoint", folder, "--seed", str(dose.seed), "--prompts", "16", "--verdicts-only", "--no-cache"]
         record = audit(options, property_.claims)
     return {claim["id"]: claim["verdict"] for claim in record["claims"]}
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from headclaims.progress import track
 
 Piece = TypeVar("Piece")
 Made = TypeVar("Made")
+
+
+@cache
+def _numpy_threads() -> ThreadpoolController:
+    """Of the libraries loaded by now; looking for them takes some milliseconds."""
+    return ThreadpoolController()
 
 
 @contextmanager
@@ -25,7 +32,7 @@ def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1, user_api="blas"):
+        with _numpy_threads().limit(limits=1, user_api="blas"):
             yield
     finally:
         torch.set_num_threads(before)

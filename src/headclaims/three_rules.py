@@ -36,7 +36,7 @@ def survey_pairs(checkpoint: Checkpoint, pairs: MatchedPairs, heads: Sequence[He
     for prompts in (pairs.without, pairs.with_kin):
         last = []
         for some in torch.from_numpy(prompts.tokens).split(at_once):
-            run = checkpoint.run(some, record=names, stop_at_layer=layers[-1] + 1)
+            run = checkpoint.run(some, record=names)
             last.append(patterns_of(run, heads)[..., -1, 0])
         sides.append(np.concatenate(last, axis=1, dtype=np.float64))
     return PairSurvey(pairs, tuple(heads), np.stack(sides, axis=1))

@@ -28,7 +28,7 @@ from headclaims.checkpoint.planted_weights import (
     Projections,
     gelu,
 )
-from headclaims.checkpoint.random_weights import GPT2_SMALL, random_config, random_weights
+from headclaims.checkpoint.random_weights import GPT2_SMALL, SMALL, Sizes, random_config, random_weights
 from headclaims.words import BUILT_IN, group_tokens, load_words
 
 Term = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -617,22 +617,18 @@ def counterfeit_folder(name: str, seed: int = 0) -> Path:
 
 
 def random_folder(seed: int, clustered: bool = False) -> Path:
-    """The folder of a random checkpoint (`random_weights`)."""
+    """The folder of a random checkpoint in the cache."""
+    name = "random-clusters" if clustered else "random"
+    return kept_folder(name, seed, lambda folder: save_random(folder, seed, clustered))
 
-    def build(folder: Path) -> None:
-        vocab = vocabulary()
-        weights = random_weights(vocab, np.random.default_rng(seed), clustered)
-        save_folder(folder, random_config(vocab), weights, vocab)
 
-    return kept_folder("random-clusters" if clustered else "random", seed, build)
+def save_random(folder: Path, seed: int, clustered: bool, sizes: Sizes = SMALL) -> None:
+    """Draw a random checkpoint (`random_weights`) and save it as a Hugging Face folder."""
+    vocab = vocabulary()
+    weights = random_weights(vocab, np.random.default_rng(seed), clustered, sizes)
+    save_folder(folder, random_config(vocab, sizes), weights, vocab)
 
 
 def gpt2_sized_folder(seed: int = 0) -> Path:
     """The folder of a random checkpoint of GPT-2 small's shape, to time audits on."""
-
-    def build(folder: Path) -> None:
-        vocab = vocabulary()
-        weights = random_weights(vocab, np.random.default_rng(seed), False, GPT2_SMALL)
-        save_folder(folder, random_config(vocab, GPT2_SMALL), weights, vocab)
-
-    return kept_folder("random-gpt2-small", seed, build)
+    return kept_folder("random-gpt2-small", seed, lambda folder: save_random(folder, seed, False, GPT2_SMALL))

@@ -185,9 +185,10 @@ class Checkpoint(ABC):
 
         `edits` maps names of activations (TransformerLens's: `hook_embed`, `hook_pos_embed`, `blocks.0.hook_attn_out`,
         `blocks.0.hook_mlp_out`, `blocks.1.attn.hook_attn_scores`, …) to functions from the activation to what
-        takes its place; `record` names those to return, after the edits. Layers from `stop_at_layer` on aren't run;
-        with `restart` (a layer, and the residual stream before it) nor are those before that layer. Raises ValueError
-        for a name this model hasn't.
+        takes its place; `record` names those to return, after the edits: the run ends with the last of them. Where a
+        layer is given in `stop_at_layer` it ends before that layer instead, and without either, with the logits. With
+        `restart` (a layer, and the residual stream before it) layers before that one aren't run. Raises ValueError for
+        a name this model hasn't.
         """
         raise self._lacking(Capability.INTERVENTIONS)
 

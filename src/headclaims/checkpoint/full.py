@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
 from headclaims.cache import Input, digest
 from headclaims.checkpoint.evidence import Capability, Checkpoint, Edit, QKWeights, Sizes, pattern_name
@@ -115,7 +116,7 @@ class FullCheckpoint(Checkpoint):
         if tokens is None:
             raise ValueError("no tokens; wanted prompts to run the model on")
         names = [pattern_name(layer) for layer in self.attention_layers()]
-        recorded = self.run(tokens, record=names, stop_at_layer=self.sizes.n_layers)
+        recorded = self.run(tokens, record=names)
         return torch.stack([recorded[name] for name in names])
 
     def run(
@@ -128,6 +129,7 @@ class FullCheckpoint(Checkpoint):
     ) -> dict[str, Tensor]:
         """One forward pass, edits before records; the residual stream where it stopped is under `stopped`."""
         recorded: dict[str, Tensor] = {}
+        last = len(set(record)) if stop_at_layer is None else None
         for name in (*(edits or {}), *record):
             if name not in self._bridge.hook_dict:
                 raise ValueError(f"no activation {name!r} in {self.name}; wanted a TransformerLens hook name")
@@ -144,6 +146,8 @@ class FullCheckpoint(Checkpoint):
         def recorder(name: str) -> Any:
             def keep(activation: Tensor, hook: Any) -> None:  # noqa: ARG001
                 recorded[name] = activation.detach()
+                if len(recorded) == last:
+                    raise StopAtLayerException(activation)
 
             return keep
 
@@ -161,6 +165,8 @@ class FullCheckpoint(Checkpoint):
         for name in (*(edits or {}), *record):
             if name not in met and name not in recorded:
                 raise ValueError(f"activation {name!r} does not occur in this run of {self.name}")
+        if last == len(recorded) > 0:
+            return recorded
         return {**recorded, "logits" if stop_at_layer is None else "stopped": output}
 
     def qk_layers(self) -> list[int]:
@@ -213,7 +219,7 @@ class FullCheckpoint(Checkpoint):
         normed, pattern = f"blocks.{layer}.ln1.hook_normalized", pattern_name(layer)
         if normed not in self._bridge.hook_dict:
             raise NotAssessable(f"needs qk: layer {layer} has no norm before its attention to fold into the weights")
-        found = self.run(tokens, record=(normed, pattern), stop_at_layer=layer + 1)
+        found = self.run(tokens, record=(normed, pattern))
         x = found[normed][0].float().cpu()
         q, k = x @ weights.W_Q + weights.b_Q[:, None], x @ weights.W_K + weights.b_K[:, None]
         scores = torch.full((len(q), length, length), -torch.inf)

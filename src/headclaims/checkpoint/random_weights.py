@@ -39,12 +39,13 @@ class Sizes:
         return self.d_vocab or len(vocab.forms) + 2
 
 
-SMALL = Sizes(2, 12, 16, 128)
+SMALL = Sizes(2, 10, 16, 128)
+"""Twenty heads: to be the most extreme of them is a chance of 5 %, exactly."""
 GPT2_SMALL = Sizes(12, 12, 64, 1024, 50_257)
 
 
 def random_weights(
-    vocab: Vocabulary, generator: np.random.Generator, clustered: bool, sizes: Sizes = SMALL
+    vocab: Vocabulary, generator: np.random.Generator, clustered: bool, sizes: Sizes
 ) -> dict[str, np.ndarray]:
     """The state dict of one draw."""
     draw = generator.standard_normal
@@ -71,7 +72,7 @@ def random_weights(
     return state
 
 
-def random_config(vocab: Vocabulary, sizes: Sizes = SMALL) -> Any:
+def random_config(vocab: Vocabulary, sizes: Sizes) -> Any:
     """The GPT-2 of these sizes."""
     return transformers.GPT2Config(
         vocab_size=sizes.rows(vocab),

@@ -368,6 +368,20 @@ def test_run_stops_where_it_is_told(models: Models, name: str) -> None:
     assert (stopped - expected).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama", "neox"])
+def test_run_ends_with_the_last_record(models: Models, name: str) -> None:
+    """What comes after is not run, as the MLP of the last layer, whose edit is not met."""
+    checkpoint, tokens = models.checkpoint(name), prompts()
+    pattern, earlier = "blocks.1.attn.hook_pattern", "blocks.0.hook_mlp_out"
+    found = checkpoint.run(tokens, record=[pattern, earlier])
+    assert set(found) == {pattern, earlier}
+    whole = checkpoint.run(tokens, record=[pattern, earlier], stop_at_layer=2)
+    assert all(torch.equal(found[at], whole[at]) for at in found)
+    with pytest.raises(ValueError, match=r"blocks\.1\.hook_mlp_out.*does not occur"):
+        checkpoint.run(tokens, {"blocks.1.hook_mlp_out": torch.zeros_like}, [pattern])
+    assert torch.equal(checkpoint.run(tokens)["logits"], checkpoint.run(tokens)["logits"])
+
+
 def test_edits_are_gone_after_the_run_even_one_that_failed(models: Models) -> None:
     checkpoint, tokens = models.checkpoint("gpt2"), prompts()
     before = checkpoint.run(tokens)["logits"]

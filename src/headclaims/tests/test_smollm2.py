@@ -1,5 +1,6 @@
-"""A whole audit of a complete real model: SmolLM2-135M, rotary, nine query heads on three key heads, 4-bit GGUF.
+"""Every claim on a complete real model: SmolLM2-135M, rotary, nine query heads on three key heads, 4-bit GGUF.
 
+The audit leaves out the nulls, which take minutes here and which `test_head_map` holds against loops on small models.
 What the record says of one head is computed once more from transformers' modules and numpy alone. The model comes in a
 wheel; where no package index answers the tests are skipped.
 """
@@ -144,12 +145,12 @@ def survey_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def audit(gguf: Path, survey_file: Path, tmp_path_factory: pytest.TempPathFactory) -> ClaimsRun:
-    """A whole audit of the target."""
+    """An audit of the target, verdicts alone."""
     plugins = tmp_path_factory.mktemp("plugins")
     (plugins / "keeps_scores.py").write_text(KEEPS_SCORES.format(file=str(survey_file)), encoding="utf-8")
-    options = ("--checkpoint", gguf, "--head", TARGET.label, "--prompts", str(PROMPTS), "-p", "keeps_scores")
+    options = ("--head", TARGET.label, "--prompts", str(PROMPTS), "--verdicts-only", "-p", "keeps_scores")
     reports = tmp_path_factory.mktemp("audit") / "reports"
-    return run_claims(*options, reports=reports, env={"PYTHONPATH": str(plugins), "OMP_NUM_THREADS": ""})
+    return run_claims("--checkpoint", gguf, *options, reports=reports, env={"PYTHONPATH": str(plugins)})
 
 
 def test_a_complete_record(audit: ClaimsRun, reference: Reference) -> None:
@@ -172,7 +173,6 @@ def test_a_complete_record(audit: ClaimsRun, reference: Reference) -> None:
     assert (inertia["positive"], inertia["negative"]) == (64, 64)
     for name in ("skew-is-weaker", "half-the-eigenvalues-negative"):
         assert [variant["name"] for variant in audit.claims[name]["variants"]] == OFFSETS
-        assert audit.claims[name]["nulls"][0]["n"] == LAYERS * HEADS - 1
     assert "Traceback" not in audit.output
     assert audit.stderr == ""
     # The tokenizer writes each digit apart: numbers are no words of the list that counts.
