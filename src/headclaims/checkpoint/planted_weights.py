@@ -129,9 +129,9 @@ class PlantedWeights:
         """The embedding of BOS."""
         return self.rest * self.space["B"].T
 
-    def positions(self) -> np.ndarray:
-        """W_pos: cos and sin of each frequency, one after the other."""
-        angles = np.outer(np.arange(CONTEXT), FREQUENCIES)
+    def positions(self, n: int = CONTEXT) -> np.ndarray:
+        """The first n rows of W_pos: cos and sin of each frequency, one after the other."""
+        angles = np.outer(np.arange(n), FREQUENCIES)
         waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) / len(FREQUENCIES) ** 0.5
         return np.asarray(self.amplitude["P"] * waves @ self.space["P"].T)
 
@@ -164,7 +164,7 @@ class PlantedWeights:
 
     def place(self) -> np.ndarray:
         """A random unit direction of positions and of what attention 0 writes, to which position 0 is nothing."""
-        first = self.positions()[0]
+        (first,) = self.positions(1)
         both = np.concatenate([self.space["P"], self.space["A"]], axis=1)
         direction = both @ self.unit(both.shape[1])
         direction -= first * (direction @ first) / (first @ first)
