@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headclaims.cache import Cache
+from headclaims.cache import Cache, Input
 from headclaims.checkpoint.evidence import Capability, Checkpoint
 from headclaims.progress import track
 from headclaims.prompts import DEFAULT_LENGTH, DEFAULT_PROMPTS, category_prompts
 from headclaims.words import WordList
 
-VERSION = 1
+VERSION = 2
 AUTHOR_LENGTH = 1024
 
 
@@ -50,7 +50,7 @@ def effective_embedding(
     evidence lacks tensors, or, for `mean` and `author`, doesn't run.
     """
     checkpoint.require(Capability.EMBEDDING)
-    position, attention = ablated_terms(checkpoint, layer, words, variant)
+    position, attention = ablated_terms(checkpoint, layer, words, variant, cache)
     inputs = checkpoint.embedding_inputs(layer) | {"position": position, "attention": attention}
 
     def compute() -> dict[str, Tensor]:
@@ -61,7 +61,9 @@ def effective_embedding(
     return cache.tensors("effective-embedding", VERSION, inputs, compute)["E"]
 
 
-def ablated_terms(checkpoint: Checkpoint, layer: int, words: WordList | None, variant: Variant) -> AblatedTerms:
+def ablated_terms(
+    checkpoint: Checkpoint, layer: int, words: WordList | None, variant: Variant, cache: Cache
+) -> AblatedTerms:
     """What stands in for the position embedding, and for each attention output before `layer`.
 
     The terms of a layer before are the first of a later layer's. `words` as for `effective_embedding`.
@@ -86,13 +88,22 @@ def ablated_terms(checkpoint: Checkpoint, layer: int, words: WordList | None, va
             seed=0,
         )
         tokens, first = torch.as_tensor(prompts.tokens), 1
-    names = {f"blocks.{before}.hook_attn_out": before for before in range(layer)}
     learned = checkpoint.learned_positions
-    wanted = [*names, *(["hook_pos_embed"] if learned else [])]
-    recorded = checkpoint.run(tokens, record=wanted) if wanted else {}
-    for name, before in names.items():
-        attention[before] = recorded[name][:, first:].double().mean(dim=(0, 1)).float().cpu()
-    if learned:
-        # Learned positions come once for all prompts.
-        position = recorded["hook_pos_embed"][:, first:].double().mean(dim=(0, 1)).float().cpu()
-    return position, attention
+
+    def compute() -> dict[str, Tensor]:
+        names = {f"blocks.{before}.hook_attn_out": before for before in range(layer)}
+        wanted = [*names, *(["hook_pos_embed"] if learned else [])]
+        recorded = checkpoint.run(tokens, record=wanted) if wanted else {}
+        for name, before in names.items():
+            attention[before] = recorded[name][:, first:].double().mean(dim=(0, 1)).float().cpu()
+        if learned:
+            # Learned positions come once for all prompts.
+            position.copy_(recorded["hook_pos_embed"][:, first:].double().mean(dim=(0, 1)))
+        return {"position": position, "attention": attention}
+
+    if cache.folder is None:
+        found = compute()
+    else:
+        inputs: dict[str, Input] = {"model": checkpoint.run_digest, "tokens": tokens, "layer": layer, "first": first}
+        found = cache.tensors("ablated-terms", VERSION, inputs, compute)
+    return found["position"], found["attention"]

@@ -81,12 +81,18 @@ def probes(lists: Sequence[WordList], single_token: Callable[[str], int | None],
         raise NotAssessable(f"probes: {len(categories)} categories of all lists count under this tokenizer; wanted 2")
     forms = [form(token) for token in vocabulary]
     number_of = {text: number for number, text in enumerate(dict.fromkeys(forms))}
-    members = [Membership.of(name, words) for name, words in categories.items()]
+    form_of = np.array([number_of[text] for text in forms])
+    member = np.zeros((len(categories), len(number_of)), dtype=bool)
+    # What can be a member: a word of a category, or a number.
+    numbers = {text for text in number_of if text.isdecimal()}
+    for row, (name, words) in zip(member, categories.items(), strict=True):
+        members = Membership.of(name, words)
+        row[[number_of[text] for text in (members.forms & number_of.keys()) | numbers if text in members]] = True
     return Probes(
         np.array([token_id(single_token, word) for words in categories.values() for word in words]),
         np.array([i for i, words in enumerate(categories.values()) for _ in words]),
-        np.array([[text in member for text in forms] for member in members]),
-        np.array([number_of[text] for text in forms]),
+        member[:, form_of],
+        form_of,
     )
 
 

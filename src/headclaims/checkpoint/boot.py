@@ -16,6 +16,7 @@ import torch
 import transformers
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
+from transformers.activations import NewGELUActivation
 
 from headclaims.checkpoint.evidence import RawQK, finite
 from headclaims.checkpoint.full import FullCheckpoint
@@ -99,7 +100,16 @@ def _open(folder: Path, gguf: str | None) -> tuple[Any, Any]:
     if gguf and hasattr(model.config, "quantization_config"):
         # Dequantised on loading; the left-over entry would forbid saving the config.
         del model.config.quantization_config
+    _fuse_gelu(model)
     return model.eval(), tokenizer
+
+
+def _fuse_gelu(model: Any) -> None:
+    """Let torch's one pass stand in for transformers' seven in GPT-2's activation: the same to rounding."""
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, NewGELUActivation):
+                setattr(module, name, torch.nn.GELU(approximate="tanh"))
 
 
 @contextmanager

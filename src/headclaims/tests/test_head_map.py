@@ -133,7 +133,7 @@ def sets(planted: Checkpoint, words: WordList) -> TokenSets:
 
 @pytest.fixture(scope="module")
 def terms(planted: Checkpoint, words: WordList) -> AblatedTerms:
-    return ablated_terms(planted, 2, words, Variant.MEAN)
+    return ablated_terms(planted, 2, words, Variant.MEAN, Cache(None))
 
 
 @pytest.fixture(scope="module")
