@@ -32,7 +32,7 @@ from headclaims.tests.small_models import (
     without_gain,
 )
 
-TOLERANCE = 1e-5  # float32: two orders of the same sums on weights of order one
+TOLERANCE = 2e-5  # float32: two orders of the same sums, and of the steps of GELU, on weights of order one
 LENGTH = 21
 NAMES = sorted(ARCHITECTURES)
 
