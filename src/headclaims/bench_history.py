@@ -116,6 +116,8 @@ def draw_scaling(run: Run, path: Path) -> None:
             axes.plot(x, seconds, marker="o", label="sweep")
             axes.plot(x, seconds / [e["ratio_to_bound"] for e in some], linestyle="--", label="bare product")
             axes.set(xscale="log", yscale="log", xlabel=name, ylabel="seconds")
+            axes.set_xticks(x, [f"{value:,}" for value in x], rotation=45, ha="right")
+            axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
             axes.legend(fontsize="x-small")
 
 

@@ -67,16 +67,19 @@ def dense_way(E: Float[Tensor, "token d_model"], circuit: QKCircuit) -> Dense:
     return Dense(order[:, :10].clone(), own_rank, scores.logsumexp(dim=1))
 
 
-def peak_growth(work: Callable[[], Made]) -> tuple[Made, int]:
-    """What `work` makes, and by how many bytes the process, with its children, grew meanwhile.
+def give_back() -> None:
+    """Return to the system what the process holds but doesn't use, where its C library can (glibc).
 
-    What the process holds but doesn't use is given back to the system before, where its C library can (glibc): else
-    `work` could live on it, and seem to need nothing.
+    Else what is measured next could live on it, and seem to need nothing. Takes some tenths of a second.
     """
-    process, stop = psutil.Process(), threading.Event()
     gc.collect()
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def peak_growth(work: Callable[[], Made]) -> tuple[Made, int]:
+    """What `work` makes, and by how many bytes the process, with its children, grew meanwhile; after `give_back`."""
+    process, stop = psutil.Process(), threading.Event()
 
     def held() -> int:
         total = int(process.memory_info().rss)

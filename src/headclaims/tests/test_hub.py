@@ -192,11 +192,13 @@ def test_a_download_whose_process_is_killed(served: LoopbackHub, cache: Path) ->
     """Short of memory, the system may kill it: that is no hang, and leaves nothing either."""
     served.misbehave = "stall-in-file"
     weights = f"GET /{REPO}/resolve/{NEW}/model.safetensors"
+    others = psutil.Process().children()
 
     def kill() -> None:
         assert within(15, lambda: weights in served.requests)
         for child in psutil.Process().children():
-            child.kill()
+            if child not in others:
+                child.kill()
 
     killer = threading.Thread(target=kill)
     killer.start()

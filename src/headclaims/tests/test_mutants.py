@@ -142,7 +142,7 @@ def test_a_matrix_against_expectation_fails(
 ) -> None:
     """Audits stand in for themselves: nothing falls, which `hubs` must not be like."""
     record = {"claims": [{"id": c, "verdict": "supported", "flags": []} for c in Expected.read().cells["planted"]]}
-    monkeypatch.setattr(mutants, "audits", lambda jobs: enumerate([record] * len(jobs)))
+    monkeypatch.setattr(mutants, "in_processes", lambda _, jobs: enumerate([record] * len(jobs)))
     assert main(["planted"]) == 0
     assert main(["planted", "hubs"]) == 1
     assert "headclaims: hubs: top-attended-are-kin stands, expected falls" in capsys.readouterr().err
