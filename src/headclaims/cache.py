@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-Input = Tensor | str | int | float | None
+Input = Tensor | str | int | float | None | Callable[[], str]
 
 
 def cache_folder() -> Path:
@@ -60,10 +60,12 @@ class Cache:
 
 
 def digest(definition: str, version: int, inputs: Mapping[str, Input]) -> str:
-    """A sha256 over a definition, its version and its inputs."""
+    """A sha256 over a definition, its version and its inputs; an input that takes time may be a function."""
     hashed = hashlib.sha256(f"{definition} {version}".encode())
     for name in sorted(inputs):
         value = inputs[name]
+        if callable(value) and not isinstance(value, Tensor):
+            value = value()
         if isinstance(value, Tensor):
             hashed.update(f"\n{name} {value.dtype} {tuple(value.shape)} ".encode())
             _update(hashed, value)

@@ -101,9 +101,7 @@ def ablated_terms(
             position.copy_(recorded["hook_pos_embed"][:, first:].double().mean(dim=(0, 1)))
         return {"position": position, "attention": attention}
 
-    if cache.folder is None:
-        found = compute()
-    else:
-        inputs: dict[str, Input] = {"model": checkpoint.run_digest, "tokens": tokens, "layer": layer, "first": first}
-        found = cache.tensors("ablated-terms", VERSION, inputs, compute)
+    inputs: dict[str, Input] = {"model": lambda: checkpoint.run_digest, "tokens": tokens}
+    inputs |= {"layer": layer, "first": first}
+    found = cache.tensors("ablated-terms", VERSION, inputs, compute)
     return found["position"], found["attention"]
