@@ -3,12 +3,15 @@
 import pytest
 
 from headclaims.category_score import gap_to_runner_up, outlier_ratio, score_gap, score_outlier
+from headclaims.report.drawn import HeadScores, Pattern
 
 
 @pytest.mark.claim("category-score-lowest")
-def test_category_score_lowest(claim, surveyed, target, permuted_labels_null):
+def test_category_score_lowest(claim, surveyed, target, permuted_labels_null, first_pattern):
     """The gap to the runner-up, chosen anew in each resample, is above 0."""
+    claim.draw(head_scores=lambda: HeadScores.of(surveyed))
     position = surveyed.position(target)
+    claim.draw(pattern=lambda: Pattern.of(surveyed.prompts, first_pattern()))
     claim.resampled(
         "gap",
         score_gap(surveyed, target),

@@ -7,6 +7,7 @@ import pytest
 from headclaims.ablation import Component, Kind, Part, attentions
 from headclaims.effective_embedding import Variant
 from headclaims.errors import NotAssessable
+from headclaims.report.drawn import Effect
 from headclaims.verdict import Compared
 
 POSITION, EMBEDDING = Component(Part.POSITION), Component(Part.EMBEDDING)
@@ -17,6 +18,7 @@ def assess(claim, ablations, components, favourable=None, kinds=tuple(Kind), by_
     if claim.audit.settings.verdicts_only:
         kinds, favourable = (Kind.MEAN,), None
     under = {kind: ablations.target_under(components, kind) for kind in kinds}
+    claim.draw(effects=lambda: effects(claim, {kind.value: ablated.effect for kind, ablated in under.items()}))
     primary = under.pop(Kind.MEAN)
     also: dict[str, Any] = {}
     if favourable is not None:
@@ -33,6 +35,11 @@ def assess(claim, ablations, components, favourable=None, kinds=tuple(Kind), by_
     claim.resampled(
         "effect", primary.effect, measured=measured, variants=variants, by_construction=by_construction, **also
     )
+
+
+def effects(claim, by_kind):
+    """Effects with their intervals, for the page."""
+    return [Effect.of(kind, effect, claim.audit.settings.seed) for kind, effect in by_kind.items()]
 
 
 def require_before(target, what):
@@ -104,7 +111,8 @@ def test_effective_embedding_sufficient(claim, ablations, category_head, target)
     primary = ablations.of_pattern(patterns[0])
     variants = () if claim.audit.settings.verdicts_only else (Variant.ZERO, Variant.AUTHOR)
     others = {variant: ablations.from_E(variant, [target])[0] for variant in variants}
-    effects = {variant: ablations.of_pattern(pattern).effect.value for variant, pattern in others.items()}
+    under = {f"E {variant.value}": ablations.of_pattern(pattern).effect for variant, pattern in others.items()}
+    claim.draw(effects=lambda: effects(claim, {f"E {Variant.MEAN.value}": primary.effect} | under))
     claim.resampled(
         "effect",
         primary.effect,
@@ -113,6 +121,6 @@ def test_effective_embedding_sufficient(claim, ablations, category_head, target)
         compared=Compared("relative_variation", float(relative[0]), "low"),
         variants=[
             claim.variant("total variation", "total_variation", primary.variation),
-            *(claim.variant(f"E {variant.value}", "effect", effect) for variant, effect in effects.items()),
+            *(claim.variant(name, "effect", effect.value) for name, effect in under.items()),
         ],
     )

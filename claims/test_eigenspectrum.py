@@ -9,13 +9,15 @@ from headclaims.errors import NotAssessable
 from headclaims.head_map import eigen_scatter
 from headclaims.nulls import DRAWS
 from headclaims.qk_circuit import span
+from headclaims.report.drawn import ScatterPlane, Spectrum
 from headclaims.scatter import Eigenspace, permuted_contrasts
 from headclaims.verdict import Compared, Measurement, VariantResult
 
 
 @pytest.mark.claim("half-the-eigenvalues-negative")
-def test_half_the_eigenvalues_negative(claim, spectrum, offset_spectra, spectral_nulls):
+def test_half_the_eigenvalues_negative(claim, spectrum, all_spectra, offset_spectra, spectral_nulls):
     """More than half of the d_head eigenvalues of W_sym largest in magnitude are negative."""
+    claim.draw(spectrum=lambda: Spectrum.of(all_spectra.heads, all_spectra.spectra, all_spectra.target))
     threshold = claim.threshold("share", times=spectrum.d_head)
     at_offsets = {offset: float(spectra.negative_count) for offset, spectra in offset_spectra.items()}
     claim.holds(
@@ -50,9 +52,10 @@ def test_inertia(claim, spectrum, circuit):
 
 
 @pytest.mark.claim("within-scatter-negative-between-positive")
-def test_within_scatter_negative_between_positive(claim, audit, sets, maps, circuit, map_nulls, offset_circuits):
+def test_within_scatter_negative_between_positive(claim, audit, sets, maps, circuit, map_nulls, offset_circuits, plane):
     """The signs are w < 0 < b on the group tokens and on the word list; the smaller b − w of both is compared."""
     sets.require("groups")
+    claim.draw(scatter=lambda: ScatterPlane.of(*plane()))
     both = {"groups": sets.tokens.groups, "words": sets.tokens.words}
 
     def scatters(variant=Variant.MEAN, at=circuit):

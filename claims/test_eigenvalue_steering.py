@@ -8,6 +8,7 @@ from headclaims.category_blocks import block_auc, diagonal
 from headclaims.effective_embedding import Variant
 from headclaims.errors import NotAssessable
 from headclaims.head_map import eigen_scatter
+from headclaims.report.drawn import SteeredAttention, SteeredBlocks
 from headclaims.scatter import Eigenspace
 from headclaims.steering import ALPHAS, HALVES, SteeredMap, random_halves
 from headclaims.verdict import Condition, Measurement
@@ -43,11 +44,13 @@ def test_alpha_moves_the_diagonal(claim, sets, maps, circuit):
 
 
 @pytest.mark.claim("steering-keeps-categories")
-def test_steering_keeps_categories(claim, audit, sets, maps, circuit):
+def test_steering_keeps_categories(claim, audit, sets, maps, circuit, checkpoint):
     """The blocks of the group tokens under W(α), against random halves of the eigenvalues."""
     sets.require("groups")
     groups = sets.tokens.groups
     steered = SteeredMap.of(circuit, maps[Variant.MEAN].layer.vectors(groups.tokens))
+    texts = checkpoint.texts(groups.tokens)
+    claim.draw(steered_blocks=lambda: SteeredBlocks.of(texts, groups.group, steered))
     before, wanted = block_auc(steered.at(1.0), groups.group).value, claim.threshold("auc")
     if not wanted.holds(before):
         raise NotAssessable(f"no blocks to keep: AUC {before:.3g} at α = 1; wanted {wanted}")
@@ -72,6 +75,7 @@ def test_steering_works_in_the_model(claim, steering):
     either sign, do not: only against other heads, each turned by its own negative part, is the swing a finding.
     """
     steered = steering.steered
+    claim.draw(steered_attention=lambda: SteeredAttention.of(steered))
     claim.resampled(
         "swing",
         steered.swing(),

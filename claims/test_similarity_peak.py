@@ -3,6 +3,7 @@
 import pytest
 
 from headclaims.effective_embedding import Variant
+from headclaims.report.drawn import Similarity
 from headclaims.similarity import peak, score_by_similarity
 
 
@@ -21,6 +22,7 @@ def test_similarity_peak_below_one(claim, sets, maps, circuit, map_nulls, vocabu
     primary = by_similarity(maps[Variant.MEAN])
     others = {f"E {variant.value}": by_similarity(maps[variant]) for variant in maps if variant is not Variant.MEAN}
     others["author"] = by_similarity(maps[Variant.MEAN], by_column=True)
+    claim.draw(similarity=lambda: Similarity.of(primary, vocabulary_curve, claim.audit.settings.seed))
     measured = {"peak_at": primary.peak_at, "high_bins": len(primary.high)}
     if vocabulary_curve is not None and vocabulary_curve.has_peak:
         measured |= {"vocabulary_height": vocabulary_curve.height, "vocabulary_peak_at": vocabulary_curve.peak_at}

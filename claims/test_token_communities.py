@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from headclaims.communities import agreement
+from headclaims.report.drawn import TokenGraph
 from headclaims.verdict import Measurement, Threshold
 
 
@@ -11,6 +12,7 @@ from headclaims.verdict import Measurement, Threshold
 def test_communities_are_semantic(claim, attended):
     """Communities agree with categories more than permuted labels do at their 95th percentile."""
     found, permuted = attended.communities, attended.permuted_labels
+    claim.draw(token_graph=lambda: TokenGraph.of(attended.texts, attended.graph, found, attended.labels))
     stated = claim.threshold("quantile")
     claim.holds(
         Measurement(

@@ -5,6 +5,7 @@ import torch
 
 from headclaims.category_blocks import block_auc, diagonal, relative_depth
 from headclaims.effective_embedding import Variant
+from headclaims.report.drawn import Blocks
 from headclaims.similarity import head_margins, share_above
 from headclaims.top_attended import published_overlap, top_attended
 from headclaims.verdict import Compared
@@ -20,13 +21,18 @@ def under_variants(claim, maps, threshold, statistic):
 
 
 @pytest.mark.claim("category-blocks")
-def test_category_blocks(claim, sets, maps, circuit, map_nulls):
+def test_category_blocks(claim, sets, maps, circuit, map_nulls, checkpoint):
     """In-group scores stand out from cross-group ones."""
     sets.require("groups")
     groups = sets.tokens.groups
 
+    def scores(token_map):
+        return token_map.layer.among(circuit, groups, biased=True)
+
     def auc(token_map):
-        return block_auc(token_map.layer.among(circuit, groups, biased=True), groups.group)
+        return block_auc(scores(token_map), groups.group)
+
+    claim.draw(blocks=lambda: Blocks.of(checkpoint.texts(groups.tokens), groups.group, scores(maps[Variant.MEAN])))
 
     claim.resampled(
         "auc",

@@ -20,12 +20,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bench = commands.add_parser("bench", help="the trend of benchmark ratios by commit; status 1 where one got worse")
     bench.add_argument("folder", nargs="?", type=Path, default=ROOT / "reports" / "benchmarks", help="of the records")
     bench.set_defaults(run=lambda options: _bench(options.folder))
+    report = commands.add_parser("report", help="write index.html anew from the record in a report folder")
+    report.add_argument(
+        "folder", type=Path, metavar="DIR", help="with claims.json and, from a run with --html, figures.json"
+    )
+    report.set_defaults(run=lambda options: _report(options.folder))
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
     except BadInput as error:
         print(f"headclaims: {error}", file=sys.stderr)
         return 2
+
+
+def _report(folder: Path) -> int:
+    # Drawing takes a library that the other commands don't need.
+    from headclaims.report.page import write_page
+
+    print(write_page(folder))
+    return 0
 
 
 def _bench(folder: Path) -> int:

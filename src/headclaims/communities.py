@@ -27,10 +27,11 @@ FEWEST_LABELLED = 30
 
 @dataclass(frozen=True)
 class AttentionGraph:
-    """Directed edges from each token to those it attends to most, itself possibly among them."""
+    """Directed edges from each token to those it attends to most, itself possibly among them, with their scores."""
 
     n_tokens: int
     edges: Int[np.ndarray, "edge 2"]
+    scores: Float[np.ndarray, " edge"]
 
     @property
     def own_share(self) -> float:
@@ -41,8 +42,9 @@ class AttentionGraph:
 def attention_graph(scores: TokenScores) -> AttentionGraph:
     """Edges above each row's 1 − 4/N quantile: to a token's four highest keys among N tokens."""
     n = len(scores.queries)
-    best = sweep(scores, torch.arange(n), EDGES_A_TOKEN).keys.numpy()
-    return AttentionGraph(n, np.stack([np.repeat(np.arange(n), EDGES_A_TOKEN), best.ravel()], axis=1))
+    best = sweep(scores, torch.arange(n), EDGES_A_TOKEN)
+    edges = np.stack([np.repeat(np.arange(n), EDGES_A_TOKEN), best.keys.numpy().ravel()], axis=1)
+    return AttentionGraph(n, edges, best.scores.numpy().ravel())
 
 
 def communities(graph: AttentionGraph, seed: int = 0) -> Int[np.ndarray, " token"]:
@@ -135,6 +137,6 @@ def _missing(error: ImportError) -> str:
     return f"communities: {error.name} is not installed; pip install 'headclaims[communities]'"
 
 
-def graph_of_edges(n_tokens: int, edges: Int[Tensor, "edge 2"]) -> AttentionGraph:
+def graph_of_edges(n_tokens: int, edges: Int[Tensor, "edge 2"], scores: Float[Tensor, " edge"]) -> AttentionGraph:
     """A recorded graph."""
-    return AttentionGraph(n_tokens, edges.numpy().astype(np.int64))
+    return AttentionGraph(n_tokens, edges.numpy().astype(np.int64), scores.numpy())

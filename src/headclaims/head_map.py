@@ -303,6 +303,25 @@ def eigen_scatter(layer: LayerMap, space: Eigenspace, groups: Groups) -> Scatter
     return scatter(space.values.numpy(), space.coordinates(layer.vectors(groups.tokens)), groups.group)
 
 
+def scatter_plane(checkpoint: Checkpoint, groups: Groups, terms: AblatedTerms) -> dict[str, Float[np.ndarray, " head"]]:
+    """`within` and `between` of `Scatter` for every head of the model, layer after layer, each on its own layer's E.
+
+    `terms` are the ablated terms of the last layer.
+    """
+    layers = range(checkpoint.sizes.n_layers)
+    embedded = checkpoint.embed_alone_at(groups.tokens, list(layers), *terms)
+
+    def of_layer(layer: int) -> list[Scatter]:
+        weights, found = checkpoint.qk_weights(layer), []
+        for head in range(checkpoint.sizes.n_heads):
+            space = Eigenspace.of(QKCircuit.of(weights, head))
+            found.append(scatter(space.values.numpy(), space.coordinates(embedded[layer]), groups.group))
+        return found
+
+    every = [of for some in each_in_one_thread(of_layer, layers, "scatter of all heads") for of in some]
+    return {"within": np.array([of.w().value for of in every]), "between": np.array([of.b for of in every])}
+
+
 def _contrasts(layer: LayerMap, sets: Mapping[str, Groups], heads: HeadBatch) -> dict[str, Float[np.ndarray, " head"]]:
     """The contrast b − w for many heads, on the span of M = [W_Q W_K]: M = U L with Lᵀ the Cholesky factor of MᵀM.
 

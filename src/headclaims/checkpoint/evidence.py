@@ -158,6 +158,10 @@ class Checkpoint(ABC):
         """Every token as text, by id."""
         raise self._lacking(Capability.TOKENS)
 
+    def texts(self, tokens: Int[Tensor, " token"]) -> list[str]:
+        """Some tokens as text."""
+        return [self.vocabulary[token] for token in tokens.tolist()]
+
     @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
         """The token embedding, each row centred where the norms centre."""

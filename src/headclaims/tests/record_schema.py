@@ -73,6 +73,7 @@ RECORD: dict[str, Any] = {
         "no_cache": bool,
         "verdicts_only": bool,
         "mutate": Maybe(str),
+        "html": bool,
         "thresholds_sha256": str,
     },
     "environment": {

@@ -58,7 +58,7 @@ def test_a_record_has_the_ids_of_the_catalogue_in_its_order(tmp_path: Path) -> N
 
 def test_what_findings_say_of_each_claim() -> None:
     for claim_id, entry in catalogue().items():
-        stated = {"group", "statement", "source"}
+        stated = {"group", "statement", "definition", "source"}
         assert stated <= set(entry) <= stated | {"reported", "published"}, claim_id
         for word, listed in entry.get("published", {}).items():
             assert len(listed) == 10, word

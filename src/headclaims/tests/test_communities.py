@@ -21,10 +21,15 @@ from headclaims.vocabulary_scores import TokenScores
 from headclaims.words import WordList
 
 
+def unscored(n: int, edges: np.ndarray) -> AttentionGraph:
+    """A graph whose scores don't matter."""
+    return AttentionGraph(n, edges, np.ones(len(edges)))
+
+
 def cliques(*members: list[int], and_edges: tuple[tuple[int, int], ...] = ()) -> AttentionGraph:
     """All edges both ways among each of these sets of tokens, own ones included, and some more."""
     edges = [(i, j) for clique in members for i in clique for j in clique]
-    return AttentionGraph(sum(map(len, members)), np.array([*edges, *and_edges]))
+    return unscored(sum(map(len, members)), np.array([*edges, *and_edges]))
 
 
 def test_edges_go_to_the_four_highest_keys() -> None:
@@ -37,6 +42,7 @@ def test_edges_go_to_the_four_highest_keys() -> None:
     assert graph.n_tokens == 9
     assert graph.edges.shape == (36, 2)
     assert sorted(map(tuple, graph.edges.tolist())) == sorted((i, j) for i, row in enumerate(best) for j in row)
+    assert graph.scores == pytest.approx([matrix[i, j] for i, row in enumerate(best) for j in row])
     itself = sum(i in row for i, row in enumerate(best))
     assert 0 < itself < 9
     assert graph.own_share == pytest.approx(itself / 9)
@@ -44,9 +50,10 @@ def test_edges_go_to_the_four_highest_keys() -> None:
 
 def test_own_share_by_hand() -> None:
     edges = torch.tensor([[0, 0], [0, 1], [1, 0], [2, 2], [3, 1]])
-    graph = graph_of_edges(5, edges)
+    graph = graph_of_edges(5, edges, torch.arange(5.0))
     assert graph.own_share == 2 / 5
     assert graph.edges.tolist() == edges.tolist()
+    assert graph.scores.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_two_cliques_are_two_communities() -> None:
@@ -61,7 +68,7 @@ def test_two_cliques_are_two_communities() -> None:
 
 def test_own_edges_join_nothing() -> None:
     """Own edges, counted, would part tokens that their two mutual edges join."""
-    pairs = AttentionGraph(4, np.array([(0, 1), (1, 0), (2, 3), (3, 2)] + [(i, i) for i in range(4)] * 50))
+    pairs = unscored(4, np.array([(0, 1), (1, 0), (2, 3), (3, 2)] + [(i, i) for i in range(4)] * 50))
     found = communities(pairs).tolist()
     assert found[0] == found[1] != found[2] == found[3]
 
@@ -69,7 +76,7 @@ def test_own_edges_join_nothing() -> None:
 def test_the_same_seed_finds_the_same() -> None:
     """On a random graph, where chance decides much."""
     draw = np.random.default_rng(1)
-    graph = AttentionGraph(200, draw.integers(200, size=(800, 2)))
+    graph = unscored(200, draw.integers(200, size=(800, 2)))
     found = [communities(graph, seed=0) for _ in range(2)] + [communities(graph, seed=5)]
     assert np.array_equal(found[0], found[1])
     assert not np.array_equal(found[0], found[2])
@@ -88,7 +95,7 @@ def test_edges_have_a_direction() -> None:
     def modularity(partition: np.ndarray) -> float:
         return float(surplus[np.equal.outer(partition, partition)].sum() / m)
 
-    found = communities(AttentionGraph(n, edges))
+    found = communities(unscored(n, edges))
     for token in range(n):
         for other in range(int(found.max()) + 2):
             moved = found.copy()
@@ -213,5 +220,5 @@ def test_no_community_is_larger_than_512() -> None:
         igraph.Graph(n=1200, edges=edges, directed=True), leidenalg.ModularityVertexPartition, seed=0
     )
     assert max(unbound.sizes()) == 600
-    found = communities(AttentionGraph(1200, np.array(edges)))
+    found = communities(unscored(1200, np.array(edges)))
     assert 100 < np.bincount(found).max() <= 512

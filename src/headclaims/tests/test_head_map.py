@@ -19,6 +19,7 @@ from headclaims.head_map import (
     Groups,
     LayerMap,
     TokenSets,
+    scatter_plane,
     statistics_of_gaussian_heads,
     statistics_of_other_heads,
 )
@@ -97,15 +98,21 @@ def shares(score: Score, common: CommonWords, x_of: Callable[[Tensor], Array], s
 
 
 def contrast(W_Q: Array, W_K: Array, x: Array, group: Array) -> float:
-    """The contrast b − w by traces with W_sym and |W_sym| as dense matrices."""
+    """The contrast b − w."""
+    b, w = signed_shares(W_Q, W_K, x, group)
+    return b - w
+
+
+def signed_shares(W_Q: Array, W_K: Array, x: Array, group: Array) -> tuple[float, float]:
+    """The shares b and w by traces with W_sym and |W_sym| as dense matrices."""
     W = (W_Q @ W_K.T + W_K @ W_Q.T) / 2
     values, vectors = np.linalg.eigh(W)
     size = (vectors * np.abs(values)) @ vectors.T
     of_groups = [x[group == g] for g in np.unique(group)]
     within = np.mean([np.cov(rows.T, ddof=1) for rows in of_groups], axis=0)
     between = np.cov(np.stack([rows.mean(axis=0) for rows in of_groups]).T, ddof=1)
-    b, w = (np.trace(W @ S) / np.trace(size @ S) for S in (between, within))
-    return float(b - w)
+    b, w = (float(np.trace(W @ S) / np.trace(size @ S)) for S in (between, within))
+    return b, w
 
 
 def skew_ratio(W_Q: Array, W_K: Array, x: Array) -> float:
@@ -216,6 +223,25 @@ def test_statistics_of_missing_sets_are_left_out(
         assert set(found) == names
         for name in names:
             assert found[name].tolist() == pytest.approx(expected[name], **CLOSE), name
+
+
+def test_the_plane_has_every_head_of_the_model_on_its_own_layers_embedding(
+    planted: Checkpoint, sets: TokenSets, words: WordList
+) -> None:
+    assert sets.groups is not None
+    sizes = planted.sizes
+    last = ablated_terms(planted, sizes.n_layers - 1, words, Variant.MEAN, Cache(None))
+    found = scatter_plane(planted, sets.groups, last)
+    assert {name: len(values) for name, values in found.items()} == dict.fromkeys(
+        ("within", "between"), sizes.n_layers * sizes.n_heads
+    )
+    for layer, head in ((0, 3), (1, 5), (2, 7)):
+        x = effective_embedding(planted, layer, words, Cache(None))[sets.groups.tokens].double().numpy()
+        weights = planted.qk_weights(layer)
+        W_Q, W_K = (getattr(weights, name)[head].double().numpy() for name in ("W_Q", "W_K"))
+        b, w = signed_shares(W_Q, W_K, x, sets.groups.group)
+        place = layer * sizes.n_heads + head
+        assert (found["between"][place], found["within"][place]) == pytest.approx((b, w), abs=1e-4)
 
 
 def test_a_layer_that_cannot_give_a_statistic_has_nan(

@@ -47,6 +47,7 @@ SETTINGS = {
     "no_cache": False,
     "verdicts_only": False,
     "mutate": None,
+    "html": False,
     "thresholds_sha256": "0" * 64,
 }
 

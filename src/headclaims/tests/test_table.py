@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from headclaims.ledger import ClaimEntry, NullEntry, VariantEntry
-from headclaims.report.table import COLUMNS, headline, markdown, number, reasons, rows, terminal_table
+from headclaims.report.table import COLUMNS, footer, headline, markdown, number, rows
 from headclaims.verdict import Flag, Verdict
 
 
@@ -90,24 +90,45 @@ def test_a_row_has_each_column_s_cell() -> None:
     ]
 
 
-def test_the_terminal_table_has_a_line_for_each_claim() -> None:
-    lines = terminal_table(CLAIMS).splitlines()
-    assert [line.split()[0] for line in lines] == ["claim", lines[1].split()[0], "full", "errored", "skipped", "bare"]
-    assert set(lines[1]) == {"-", " "}
-    assert "gap 1.302 [1.235, 2]" in lines[2]
-    assert lines[2].index("supported") == lines[3].rindex("error") == lines[4].index("not assessable")
+def test_the_footer_has_a_claim_s_verdict_and_below_it_the_rest() -> None:
+    lines = footer([*CLAIMS, entry("found", flags=[Flag.DISTINCTIVE], measured={"ratio": 2.5})])
+    assert [line.text for line in lines] == [
+        "claim                                      verdict",
+        "    measured [95 %]; reported; null p; flags; why",
+        "-" * 80,
+        "full                                       supported",
+        "    gap 1.302 [1.235, 2]; reported 0.6, 1.347; null p 0.02, –; null missing,",
+        "    conditional",
+        "    variants that disagree: offset 4",
+        "errored                                    error",
+        "    error: out of luck",
+        "skipped                                    not assessable",
+        "    needs qk: the file holds recorded attention only",
+        "bare                                       supported",
+        "    count 33",
+        "found                                      supported      found",
+        "    ratio 2.5; distinctive",
+    ]
+    assert [line.of for line in lines if line.of] == [*CLAIMS, lines[-2].of]
+
+
+def test_no_line_of_the_footer_is_wider_than_a_terminal() -> None:
+    """The longest id that there is, every flag, nulls, and a reason without an end."""
+    wide = entry(
+        "position-and-attention-jointly-irrelevant",
+        verdict=Verdict.NOT_ASSESSABLE,
+        flags=list(Flag),
+        measured={"paired_difference": -0.000123456},
+        interval=[-1.2345e-5, 1.2345e-5],
+        reported={str(i): 1.2345 for i in range(9)},
+        nulls=[NullEntry("other heads", 48, 0.000123456)] * 9,
+        reason="because " * 60 + "x" * 200,
+    )
+    assert max(len(line.text) for line in footer([wide])) == 80
 
 
 def test_the_headline_counts() -> None:
     assert headline({"assessed": 5, "supported": 4, "found": 1}, 8) == "5 of 8 claims assessed, 4 supported, 1 found"
-
-
-def test_reasons_are_those_that_there_are() -> None:
-    assert reasons(CLAIMS) == [
-        "full: variants that disagree: offset 4",
-        "errored: error: out of luck",
-        "skipped: needs qk: the file holds recorded attention only",
-    ]
 
 
 def table_of(page: str) -> list[list[str]]:
@@ -134,6 +155,8 @@ def test_the_page_has_the_table_and_what_was_audited() -> None:
 
 def test_the_page_has_a_section_for_each_claim() -> None:
     page = page_of(CLAIMS)
+    assert page.count("<details>") == page.count("</details>") == 1
+    assert page.index("| claim") < page.index("<details>") < page.index("\n## ")
     sections = {part.splitlines()[0]: part for part in page.split("\n## ")[1:]}
     assert list(sections) == ["full", "errored", "skipped", "bare"]
     assert all("It holds (Section 1)" in part for part in sections.values())
@@ -175,9 +198,29 @@ def test_a_pipe_in_a_cell_breaks_no_row() -> None:
     assert [len(row) for row in cells] == [6, 6, 6, 6]
     assert cells[2][0].replace("\\|", "|").replace("&#124;", "|") == "a|claim"
     assert "supported" in cells[2][4]
-    assert "a|claim" in terminal_table([odd])
 
 
 def test_a_table_of_no_claims_is_a_table() -> None:
     assert "of 0 claims assessed" in page_of([])
-    assert terminal_table([]).split()[0] == "claim"
+    assert len(footer([])) == 3
+
+
+def test_text_of_a_checkpoint_is_no_markup() -> None:
+    """Pasted into an issue, a name must not call people, link, or draw a picture."""
+    name = "<img src=x>![a](http://b)@everyone`x"
+    page = page_of([entry(verdict=Verdict.NOT_ASSESSABLE, reason=f"{name}\n# big")], why=name, name=name)
+    title, reason = (
+        page.splitlines()[0],
+        next(line for line in page.splitlines() if line.startswith("- not assessable")),
+    )
+    for line in (title, reason):
+        assert "<" not in line
+        assert "@" not in line
+        assert "](" not in line
+        assert "`" not in line
+    assert title == "# Claims about L1H5 of &lt;img src=x>![a]&#40;http://b)&#64;everyone&#96;x"
+    assert "\n# big" not in page
+
+
+def test_a_path_with_backticks_is_code_all_the_same() -> None:
+    assert "- checkpoint: ``` a``b`c ``` (recorded-attention)" in page_of([], spec="a``b`c")

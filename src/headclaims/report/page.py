@@ -1,0 +1,175 @@
+"""`index.html`: one file, without any other, that shows a record and draws what was kept beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from headclaims.audits import ROOT
+from headclaims.errors import NotAssessable
+from headclaims.ledger import ClaimEntry, write_atomically
+from headclaims.report.attention_figures import effects, head_scores, pattern, steered_attention
+from headclaims.report.drawn import PAGE_FILE, ClaimFigures, Drawn
+from headclaims.report.figures import THEME, Figure, null_distributions
+from headclaims.report.map_figures import blocks, similarity, steered_blocks
+from headclaims.report.reading import Record, read_figures, read_record
+from headclaims.report.spectrum_figures import scatter_plane, spectrum
+from headclaims.report.suite_figures import suite_figures
+from headclaims.report.table import headline, measured, number, p_values, reported
+from headclaims.report.token_map import token_map
+from headclaims.verdict import Verdict
+
+SIGNS = {
+    Verdict.SUPPORTED: ("✓", "supported"),
+    Verdict.NOT_SUPPORTED: ("✗", "not-supported"),
+    Verdict.UNDECIDED: ("?", "undecided"),
+    Verdict.NOT_ASSESSABLE: ("–", "not-assessable"),
+    None: ("!", "error"),
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """The claims of one finding of the write-up, and the figures that belong to them all."""
+
+    name: str
+    claims: list[ClaimEntry]
+    figures: list[Figure]
+
+
+def write_page(folder: Path) -> Path:
+    """Write the page of a report folder, from its record and figures; raises BadInput where there is no record."""
+    record = read_record(folder)
+    kept, why = read_figures(folder, record)
+    path = folder / PAGE_FILE
+    write_atomically(path, page(record, kept, why))
+    return path
+
+
+def page(record: Record, kept: dict[str, ClaimFigures], why: str | None = None) -> str:
+    """The page of a record; `why` says why nothing is kept beside it."""
+    groups = [
+        Group(name, claims := list(some), group_figures(claims, kept, record))
+        for name, some in groupby(record.claims, lambda claim: claim.group)
+    ]
+    nulls = {
+        claim.id: figure
+        for claim in record.claims
+        if claim.id in kept and (figure := null_distributions(claim.id, kept[claim.id], record.target.label))
+    }
+    suite = list(suite_figures(ROOT / "reports"))
+    map_, map_missing = _map(kept)
+    every = [*(figure for group in groups for figure in group.figures), *nulls.values(), *suite]
+    data = {"theme": THEME, "figures": {figure.name: _plotted(figure) for figure in every}, "map": map_}
+    return _template().render(
+        record=record,
+        groups=groups,
+        kept=kept,
+        nulls=nulls,
+        suite=suite,
+        map=map_,
+        notices=[*notices(record), *([why] if why else []), *([map_missing] if map_missing else [])],
+        headline=headline(vars(record.counts), len(record.claims)),
+        data=data,
+        plotly=get_plotlyjs(),
+    )
+
+
+def notices(record: Record) -> list[str]:
+    """What a reader has to know before anything else."""
+    said = []
+    if not record.complete:
+        said.append(
+            "Incomplete: the run was cut short, covered some claims only, or a claim ended in an error. What is "
+            "here was "
+            "measured; what is missing is not known."
+        )
+    of = {
+        "ended in an error": record.of_verdict(None),
+        "not supported": record.of_verdict(Verdict.NOT_SUPPORTED),
+        "undecided": record.of_verdict(Verdict.UNDECIDED),
+        "not assessable on this evidence": record.of_verdict(Verdict.NOT_ASSESSABLE),
+    }
+    said += [f"{len(claims)} {_claims(len(claims))} {what}." for what, claims in of.items() if claims]
+    if record.settings.get("verdicts_only"):
+        said.append("Verdicts only: neither nulls nor variants were asked, so that nothing can be found.")
+    if record.settings.get("mutate"):
+        said.append(f"The weights were changed before the audit: {record.settings['mutate']}.")
+    return said
+
+
+def _claims(n: int) -> str:
+    return "claim" if n == 1 else "claims"
+
+
+def group_figures(claims: list[ClaimEntry], kept: dict[str, ClaimFigures], record: Record) -> list[Figure]:
+    """The figures of a group of claims, in the order of the claims that brought them."""
+    found: list[Figure] = []
+    label = record.target.label
+    drawn = {claim.id: kept[claim.id].drawn for claim in claims if claim.id in kept}
+    for of in drawn.values():
+        found += _own_figures(of, (record.target.layer, record.target.head), label)
+    by_claim = {claim: of.effects for claim, of in drawn.items() if of.effects}
+    if by_claim:
+        wanted = {claim: kept[claim].parts[0].wanted for claim in by_claim if kept[claim].parts}
+        found.append(effects(by_claim, wanted))
+    return found
+
+
+def _own_figures(of: Drawn, target: tuple[int, int], label: str) -> list[Figure]:
+    """All but the effects, which several claims share a figure for, and the map."""
+    made = [
+        of.head_scores and head_scores(of.head_scores, target),
+        of.pattern and pattern(of.pattern),
+        of.blocks and blocks(of.blocks),
+        of.similarity and similarity(of.similarity),
+        of.spectrum and spectrum(of.spectrum, label),
+        of.scatter and scatter_plane(of.scatter, label),
+        of.steered_blocks and steered_blocks(of.steered_blocks),
+        of.steered_attention and steered_attention(of.steered_attention),
+    ]
+    return [figure for figure in made if figure]
+
+
+def _map(kept: dict[str, ClaimFigures]) -> tuple[dict[str, Any] | None, str | None]:
+    graphs = [of.drawn.token_graph for of in kept.values() if of.drawn.token_graph]
+    if not graphs:
+        return None, None
+    try:
+        return token_map(graphs[0]), None
+    except NotAssessable as error:
+        return None, str(error)
+
+
+def _plotted(figure: Figure) -> dict[str, Any]:
+    """A figure's plots, less the library's own theme, and its numbers."""
+    plots = [plot.to_plotly_json() for plot in figure.plots]
+    for plot in plots:
+        plot["layout"].pop("template", None)
+    return {"plots": plots, "columns": figure.columns, "rows": figure.rows}
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("headclaims.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "measured": measured, "reported": reported, "p_values": p_values}
+    parts = files("headclaims.report") / "templates"
+    environment.globals |= {
+        "signs": SIGNS,
+        "css": (parts / "page.css").read_text(encoding="utf-8"),
+        "js": (parts / "page.js").read_text(encoding="utf-8") + (parts / "map.js").read_text(encoding="utf-8"),
+    }
+    return environment.get_template("page.html")

@@ -1,0 +1,185 @@
+"""What a page draws: numbers by hand and by other routes, rounded, finite, and of one record."""
+
+import json
+
+import numpy as np
+import pytest
+
+from headclaims.category_blocks import diagonal
+from headclaims.category_score import Survey
+from headclaims.checkpoint.evidence import Head
+from headclaims.communities import AttentionGraph
+from headclaims.nulls import Null
+from headclaims.prompts import CategoryPrompts
+from headclaims.report.drawn import (
+    Blocks,
+    ClaimFigures,
+    HeadScores,
+    Pattern,
+    Similarity,
+    SteeredAttention,
+    SteeredBlocks,
+    TokenGraph,
+    figures_json,
+    rounded,
+)
+from headclaims.resampling import Interval
+from headclaims.similarity import N_BINS, ScoreBySimilarity, SimilarityCurve
+from headclaims.steering import ALPHAS, Steered, SteeredMap
+from headclaims.verdict import Compared, Condition, Measurement, Threshold
+from headclaims.words import WordList
+
+WORDS = WordList("by hand", {"colours": ("red", "blue"), "animals": ("dog", "cat")})
+# BOS red dog blue cat red: red has blue as kin from row 5 on, blue has red, cat has dog.
+PROMPTS = CategoryPrompts(WORDS, np.array([[-1, 0, 2, 1, 3, 0]]), None, np.arange(1))
+DRAW = np.random.default_rng(0)
+
+
+def surveyed(patterns: np.ndarray) -> Survey:
+    """Patterns [head, query, key] of the one prompt, reduced by hand."""
+    heads = tuple(Head(1, i) for i in range(len(patterns)))
+    mass = np.zeros((len(patterns), 6, 4))
+    for row in range(6):
+        for key in range(1, row):
+            mass[:, row, PROMPTS.word_at[0, key]] += patterns[:, row, key]
+    own = np.stack([p.diagonal() for p in patterns])
+    return Survey(PROMPTS, heads, mass, patterns[:, :, 0], own)
+
+
+def uniform() -> np.ndarray:
+    """Uniform causal attention."""
+    tri = np.tri(6)
+    return np.asarray(tri / tri.sum(axis=1, keepdims=True))
+
+
+def test_numbers_have_five_digits() -> None:
+    assert rounded(np.array([[1.2345678, -0.000123456789], [1e9, 0.0]])) == [[1.2346, -0.00012346], [1e9, 0.0]]
+    assert rounded(2 / 3) == 0.66667
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_none_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        rounded([0.0, bad])
+
+
+def test_scores_are_those_of_the_survey_by_head() -> None:
+    found = HeadScores.of(surveyed(uniform()[None]))
+    # Rows 0 to 5 want BOS, BOS, BOS, red (1), dog (2), blue (3): one key each of 1, 2, … 6.
+    expected = np.log([1, 2, 3, 4, 5, 6]).mean()
+    assert found.heads == [(1, 0)]
+    assert found.scores == [pytest.approx(expected, rel=1e-4)]
+    assert found.uniform == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_pattern_has_its_targets() -> None:
+    found = Pattern.of(PROMPTS, uniform())
+    assert found.words == ["BOS", "red", "dog", "blue", "cat", "red"]
+    assert found.targets == [[0], [0], [0], [1], [2], [3]]
+    assert [len(row) for row in found.attention] == [1, 2, 3, 4, 5, 6]
+    assert found.attention[2] == [0.33333] * 3
+
+
+def test_similarity_keeps_the_bins_that_hold_fifty_pairs() -> None:
+    """Every query has the mean 2 in bin 60 and −1 in bin 70; bin 80 holds 49 pairs, the last one is cosine 1."""
+    n = 100
+    pairs = np.zeros((n, N_BINS))
+    pairs[:, 60], pairs[:, 70], pairs[:, N_BINS - 1] = 4, 2, 1
+    pairs[:98, 80] = 1
+    sums = np.zeros((n, N_BINS))
+    sums[:, 60], sums[:, 70], sums[:, N_BINS - 1] = 8, -2, 3
+    vocabulary = np.zeros(N_BINS, dtype=np.int64)
+    vocabulary[[60, 70]] = 100, 99
+    curve = SimilarityCurve(vocabulary * 5.0, vocabulary, 1.0)
+    found = Similarity.of(ScoreBySimilarity(sums, pairs, np.ones(n), np.array([60])), curve, 0)
+    assert found.cosine == [0.21, 0.41, 1.0]
+    assert found.mean == found.low == found.high == [2, -1, 3]
+    assert found.pairs == [200, 100, 50]
+    assert found.vocabulary == [5, None, None]
+
+
+def test_the_band_of_similarity_is_as_wide_as_a_mean_of_normal_draws() -> None:
+    n, sigma = 400, 3.0
+    pairs, sums = np.zeros((n, N_BINS)), np.zeros((n, N_BINS))
+    pairs[:, 50], sums[:, 50] = 1, DRAW.normal(7, sigma, n)
+    found = Similarity.of(ScoreBySimilarity(sums, pairs, np.ones(n), np.array([50])), None, 0)
+    assert found.vocabulary == [None]
+    half = 1.96 * sums[:, 50].std() / np.sqrt(n)
+    assert (found.high[0] - found.low[0]) / 2 == pytest.approx(half, rel=0.15)
+    assert found.low[0] < found.mean[0] < found.high[0]
+
+
+def test_steered_means_differ_by_D() -> None:
+    """In-group mean less diagonal mean is D of `category_blocks`, at every α."""
+    group = np.array([0, 0, 0, 1, 1, 1, 1])
+    y, values = DRAW.normal(size=(7, 4)), np.array([-2.0, -1.0, 1.0, 3.0])
+    steered = SteeredMap(values, y, (y * values) @ y.T)
+    found = SteeredBlocks.of(list("abcdefg"), group, steered)
+    assert found.alphas == list(ALPHAS)
+    assert found.group == group.tolist()
+    for alpha, scores, own, rest in zip(ALPHAS, found.scores, found.diagonal, found.in_group, strict=True):
+        by_hand = (y * np.where(values < 0, alpha * values, values)) @ y.T
+        assert np.array(scores) == pytest.approx(by_hand, rel=1e-4, abs=1e-4)
+        assert rest - own == pytest.approx(diagonal(by_hand, group).D, rel=1e-3)
+
+
+def test_steered_attention_is_that_of_rows_with_kin() -> None:
+    """Uniform rows: row 3 and 4 have one kin and no copy, row 5 one kin and one copy."""
+    clean = surveyed(uniform()[None])
+    found = SteeredAttention.of(Steered(clean, dict.fromkeys(ALPHAS, clean), Head(1, 0)))
+    assert found.itself == [pytest.approx((1 / 4 + 1 / 5 + 2 / 6) / 3, rel=1e-4)] * len(ALPHAS)
+    assert found.per_kin == found.kin == [pytest.approx((1 / 4 + 1 / 5 + 1 / 6) / 3, rel=1e-4)] * len(ALPHAS)
+
+
+def test_communities_are_numbered_by_size() -> None:
+    graph = AttentionGraph(5, np.array([[0, 1], [1, 1], [4, 0]]), np.array([3.0, 2.0, 1.0]))
+    found = TokenGraph.of(list("abcde"), graph, np.array([7, 3, 3, 3, 7]), {1: "letters"})
+    assert found.community == [1, 0, 0, 0, 1]
+    assert found.edges == [(0, 1), (1, 1), (4, 0)]
+    assert found.scores == [3, 2, 1]
+    assert found.category == {1: "letters"}
+
+
+def test_blocks_are_the_scores() -> None:
+    scores = DRAW.normal(size=(3, 3))
+    found = Blocks.of(["a", "b", "c"], np.array([0, 0, 1]), scores)
+    assert np.array(found.scores) == pytest.approx(scores, rel=1e-4)
+    assert found.group == [0, 0, 1]
+
+
+def test_a_measurement_with_its_parts_and_nulls() -> None:
+    draws = np.array([0.0])
+    measurement = Measurement(
+        "gap",
+        1.5,
+        Threshold(">", 0.0),
+        interval=Interval(1.0, 2.0, "prompts", draws),
+        conditions=[Condition("share", 0.25, Threshold("≤", 0.5))],
+        compared=Compared("smaller gap", 1.25, "low"),
+        nulls=[
+            Null("other heads", np.array([1.0, np.nan, 3.0]), chosen_among=4),
+            Null("Gaussian heads", None, missing="no weights"),
+        ],
+    )
+    found = ClaimFigures("as defined")
+    found.measured(measurement)
+    assert [(p.statistic, p.value, p.wanted, p.interval) for p in found.parts] == [
+        ("gap", 1.5, "> 0", (1.0, 2.0)),
+        ("share", 0.25, "≤ 0.5", None),
+    ]
+    assert (found.compared, found.compared_value, found.favourable) == ("smaller gap", 1.25, "low")
+    assert [(null.population, null.values, null.chosen_among) for null in found.nulls] == [
+        ("other heads", [1.0, None, 3.0], 4)
+    ]
+
+
+def test_figures_are_written_with_what_they_belong_to() -> None:
+    record = {"started": "now", "seconds": 1.5, "checkpoint": {"spec": "a"}, "target": {"label": "L1H5"}}
+    content = json.loads(figures_json(record, {"a-claim": {"definition": "as defined"}}))
+    assert content == {
+        "schema": 1,
+        "record": ["now", 1.5, "a", "L1H5"],
+        "claims": {"a-claim": {"definition": "as defined"}},
+    }
+    with pytest.raises(ValueError, match="JSON"):
+        figures_json(record, {"a-claim": {"compared_value": float("nan")}})
