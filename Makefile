@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 claims: $(STAMP)
-	$(BIN)/pytest claims/ $(ARGS)
+	$(BIN)/pytest claims/ --html $(ARGS)
 
 test: $(STAMP)
 	$(TESTS) --jaxtyping-packages=$(TYPED),beartype.beartype $(ARGS)

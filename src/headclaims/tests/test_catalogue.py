@@ -1,6 +1,7 @@
 """The claims' ids are one set: the marks in claims/, findings.toml, thresholds.toml and a record."""
 
 import ast
+import re
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -76,3 +77,13 @@ def test_what_thresholds_say_of_each_claim() -> None:
         for stated in statistics.values():
             assert set(stated) == {"relation", "value"}, claim_id
             assert stated["relation"] in (">", "≥", "<", "≤", "|·| ≤")
+
+
+def test_a_definition_names_the_thresholds() -> None:
+    """Whoever reads the definition on a page reads the thresholds that decide."""
+    for claim_id, statistics in data("thresholds.toml").items():
+        assert isinstance(statistics, dict)
+        said = [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", catalogue()[claim_id]["definition"])]
+        said += [n / 100 for n in said] + [0.5] * ("d_head/2" in catalogue()[claim_id]["definition"])
+        for name, stated in statistics.items():
+            assert stated["value"] in said, (claim_id, name)

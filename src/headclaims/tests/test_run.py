@@ -1,6 +1,9 @@
 """Whole runs: what they say, how they end and what they leave."""
 
 import hashlib
+import json
+import os
+import pty
 import re
 import shutil
 import signal
@@ -8,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -887,3 +891,58 @@ def test_collecting_audits_nothing(tmp_path: Path) -> None:
     assert run.status == 0
     assert run.stdout.count("::test_") == len(catalogue())
     assert not run.reports.exists()
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_a_page_of_recorded_attention(evidence: Path, tmp_path: Path, workers: tuple[str, ...]) -> None:
+    """The page and its figures' numbers are there, those of the record, whatever process a claim ran in."""
+    options = ("--checkpoint", evidence / "recorded.safetensors")
+    run = run_claims(*options, "--html", *workers, reports=tmp_path / "reports")
+    names = {f"{run.folder.name}/{name}" for name in ("claims.json", "claims.md", "figures.json", "index.html")}
+    assert set(snapshot(run.reports)) == names
+    page = (run.folder / "index.html").read_text(encoding="utf-8")
+    kept = json.loads((run.folder / "figures.json").read_text(encoding="utf-8"))
+    assert list(kept["claims"]) == list(catalogue())
+    for name, stated in catalogue().items():
+        assert kept["claims"][name]["definition"] == stated["definition"]
+    first = kept["claims"]["category-score-lowest"]
+    gap = run.claims["category-score-lowest"]
+    assert first["parts"][0]["value"] == first["compared_value"] == gap["measured"]["gap"]
+    assert first["parts"][0]["interval"] == gap["interval"]
+    (null,) = first["nulls"]
+    assert (null["population"], len(null["values"])) == ("permuted labels", gap["nulls"][0]["n"])
+    at_least = sum(value >= first["compared_value"] for value in null["values"])
+    assert (1 + at_least) / (1 + len(null["values"])) == pytest.approx(gap["nulls"][0]["p"])
+    assert len(first["drawn"]["head_scores"]["scores"]) == 3 * HEADS
+    assert 'id="nulls-category-score-lowest"' in page
+    assert 'id="pattern"' in page
+    # The same audit without a page leaves none of another run's.
+    run_claims(*options, reports=tmp_path / "reports")
+    assert {name.split("/")[1] for name in snapshot(run.reports)} == {"claims.json", "claims.md"}
+
+
+def in_a_terminal(options: list[str], tmp_path: Path, env: dict[str, str]) -> str:
+    """What a run says to a terminal of eighty columns."""
+    main, theirs = pty.openpty()
+    line = command(*options, reports=tmp_path / "reports")
+    process = subprocess.Popen(
+        line, cwd=ROOT, stdout=theirs, stderr=subprocess.DEVNULL, env=environment(tmp_path, {"COLUMNS": "80"} | env)
+    )
+    os.close(theirs)
+    said = b""
+    # The end of a terminal whose other side is closed is an error.
+    with suppress(OSError):
+        while read := os.read(main, 65536):
+            said += read
+    os.close(main)
+    process.wait()
+    return said.decode()
+
+
+def test_the_footer_is_in_colour_on_a_terminal_alone(evidence: Path, tmp_path: Path) -> None:
+    options = ["--checkpoint", str(evidence / "recorded.safetensors")]
+    coloured = in_a_terminal(options, tmp_path, {"TERM": "xterm"})
+    assert re.search(r"\x1b\[32mcategory-score-lowest +supported", coloured)
+    plain = in_a_terminal(options, tmp_path, {"TERM": "xterm", "NO_COLOR": "1"})
+    assert "\x1b[3" not in plain
+    assert "category-score-lowest" in plain

@@ -1,0 +1,205 @@
+"""Pages opened in Debian's chromium: nothing goes wrong or asks the network, and what is clicked answers."""
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from headclaims.report.drawn import Drawn, figures_json
+from headclaims.report.page import write_page
+from headclaims.tests.report_folders import HOSTILE, claims, figures, record, token_graph, write_folder
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine; apt-get install chromium")
+WIDTHS, SCHEMES = (1280, 400), ("light", "dark")
+GRAPH = token_graph(3000, 4, 16)
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a folder by hand, with a map of 3,000 tokens and 12,000 edges."""
+    folder = write_folder(tmp_path_factory.mktemp("page"))
+    of = figures()
+    of["communities-are-semantic"].drawn = Drawn(token_graph=GRAPH)
+    kept = figures_json(record(claims()), {name: asdict(one) for name, one in of.items()})
+    (folder / "figures.json").write_text(kept, encoding="utf-8")
+    return write_page(folder)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for all tests, each with its own context."""
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@dataclass
+class Opened:
+    """A page once all is drawn, and what it complained of and asked for on the way."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+def opened(browser: Browser, path: Path, width: int = 1280, scheme: str = "light") -> Opened:
+    """Open a page and wait until its last figure is drawn."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    found = Opened(context.new_page())
+    found.page.on("console", lambda said: found.complaints.append(said.text) if said.type != "log" else None)
+    found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
+    found.page.on("request", lambda asked: found.requests.append(asked.url))
+    found.page.goto(path.as_uri())
+    found.page.wait_for_selector('html[data-drawn="all"]', state="attached", timeout=120_000)
+    return found
+
+
+@pytest.mark.parametrize(("width", "scheme"), product(WIDTHS, SCHEMES))
+def test_all_is_drawn_at_any_width_by_day_and_night(page_file: Path, browser: Browser, width: int, scheme: str) -> None:
+    of = opened(browser, page_file, width, scheme)
+    assert of.complaints == []
+    assert [url for url in of.requests if not url.startswith(("data:", "blob:"))] == [page_file.as_uri()]
+    # Every plot has its drawing, as wide as there is room for; nothing makes the page wider than the window.
+    plots = of.page.evaluate(
+        "[...document.querySelectorAll('.plot')].map((p) => [p.clientWidth, p.querySelector('.main-svg')?.clientWidth])"
+    )
+    assert len(plots) > 20
+    assert all(drawn == pytest.approx(room, abs=1) for room, drawn in plots)
+    assert of.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert of.page.evaluate("window.hacked") is None
+    ink, paper = of.page.evaluate(
+        """[...[document.querySelector('.plot .xtitle, .plot .xtick text')].map((t) => getComputedStyle(t).fill),
+        getComputedStyle(document.body).backgroundColor].map((c) => Number(c.match(/\\d+/)[0]))"""
+    )
+    assert (ink < 100 < 200 < paper) if scheme == "light" else (paper < 100 < 200 < ink)
+    # The map is no empty canvas.
+    assert (
+        of.page.evaluate(
+            """(() => { const c = document.getElementById('map-canvas');
+        const pixels = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        return new Set(new Uint32Array(pixels.buffer)).size; })()"""
+        )
+        > 100
+    )
+    of.page.context.close()
+
+
+def neighbours(token: int) -> tuple[list[str], list[str]]:
+    """Whom a token of the graph attends to and who attends to it, by falling score, as the page lists them."""
+    ranked = sorted(zip(GRAPH.edges, GRAPH.scores, strict=True), key=lambda edge: -edge[1])
+    out = [f"{GRAPH.tokens[b].strip()} {score:.4g}" for (a, b), score in ranked if a == token]
+    into = [f"{GRAPH.tokens[a].strip()} {score:.4g}" for (a, b), score in ranked if b == token]
+    return out, into[:30]
+
+
+def listed(page: Page) -> tuple[str, list[list[str]]]:
+    """The heading of what was chosen on the map, and the rows of both tables."""
+    rows = page.evaluate(
+        """[...document.querySelectorAll('#map-details table')].map((t) => [...t.tBodies[0].rows].map(
+        (r) => r.cells[0].textContent + ' ' + Number(r.cells[1].textContent)))"""
+    )
+    return page.inner_text("#map-details h5"), rows
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_search_and_click_on_the_map_are_answered(page_file: Path, browser: Browser, width: int) -> None:
+    page = opened(browser, page_file, width).page
+    page.locator("#map-canvas").scroll_into_view_if_needed()
+    page.fill("#map-search", "w17")
+    heading, (out, into) = listed(page)
+    assert heading.startswith("w17: community ")
+    assert (out, into) == neighbours(17)
+    assert "tokens begin so" in page.inner_text("#map-found")
+    page.fill("#map-search", "no such")
+    assert page.inner_text("#map-found") == "No token of the map begins with “no such”."
+    assert page.locator("#map-details h5").count() == 0
+    page.click("#map-all")
+    x, y = page.evaluate("document.getElementById('map-canvas').placeOf('w2')")
+    page.click("#map-canvas", position={"x": x, "y": y})
+    heading, rows = listed(page)
+    # Another token may lie on top of it.
+    chosen = [token.strip() for token in GRAPH.tokens].index(heading.split(": community ")[0])
+    assert rows == list(neighbours(chosen))
+    at = page.evaluate(f"document.getElementById('map-canvas').placeOf({json.dumps(GRAPH.tokens[chosen].strip())})")
+    assert abs(at[0] - x) + abs(at[1] - y) < 3
+    page.locator("#map-details table button").first.click()
+    assert listed(page)[0].startswith(rows[0][0].split()[0])
+    page.context.close()
+
+
+def test_a_hostile_token_is_a_token(page_file: Path, browser: Browser) -> None:
+    page = opened(browser, page_file).page
+    page.fill("#map-search", HOSTILE)
+    heading, (out, into) = listed(page)
+    assert heading.startswith(f"{HOSTILE}: community ")
+    assert (out, into) == neighbours(1)
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("#map-details img").count() == 0
+    page.context.close()
+
+
+def test_zooming_and_moving_keep_tokens_under_the_pointer(page_file: Path, browser: Browser) -> None:
+    page = opened(browser, page_file).page
+    place = "document.getElementById('map-canvas').placeOf('w2')"
+    page.locator("#map-canvas").scroll_into_view_if_needed()
+    before = page.evaluate(place)
+    page.click("#map-in")
+    zoomed = page.evaluate(place)
+    assert zoomed != before
+    box = page.locator("#map-canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 300, box["y"] + 300)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 340, box["y"] + 275, steps=8)
+    page.mouse.up()
+    # The first steps, until it is clear that this is no click, do not move it.
+    moved = page.evaluate(place)
+    assert 30 <= moved[0] - zoomed[0] <= 40
+    assert -25 <= moved[1] - zoomed[1] <= -18
+    page.click("#map-all")
+    assert page.evaluate(place) == pytest.approx(before)
+    page.context.close()
+
+
+@pytest.mark.parametrize(("name", "rows"), [("head-scores", 6), ("pattern", 6), ("token-map", 12_000)])
+def test_numbers_are_downloaded(page_file: Path, browser: Browser, name: str, rows: int) -> None:
+    page = opened(browser, page_file).page
+    with page.expect_download() as started:
+        page.click(f'button.numbers[data-figure="{name}"]')
+    text = Path(started.value.path()).read_text(encoding="utf-8")
+    assert started.value.suggested_filename == f"{name}.csv"
+    table = list(csv.reader(io.StringIO(text)))
+    assert len(table) == 1 + rows
+    assert {len(row) for row in table} == {len(table[0])}
+    if name == "head-scores":
+        assert table[:3] == [["head", "layer", "index", "score"], ["L0H0", "0", "0", "3"], ["L0H1", "0", "1", "2"]]
+    if name == "pattern":
+        assert table[2][:5] == ["1", HOSTILE, "0", "BOS", "0.5"]
+    page.context.close()
+
+
+def test_on_paper_every_plot_is_as_wide_as_the_paper(page_file: Path, browser: Browser) -> None:
+    """Drawn for a wide dark window, printed on white."""
+    page = opened(browser, page_file, 1280, "dark").page
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 680, "height": 900})
+    reach = page.evaluate(
+        "Math.max(...[...document.querySelectorAll('.plot .main-svg')].map((s) => s.getBoundingClientRect().right))"
+    )
+    assert reach <= 680
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('.plot .xtick text, .plot text')).fill")
+        == "rgb(0, 0, 0)"
+    )
+    assert page.locator("button.numbers").first.is_hidden()
+    assert len(page.pdf(format="A4")) > 50_000
+    page.context.close()
