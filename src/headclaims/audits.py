@@ -1,19 +1,16 @@
-"""Many audits in one go: each the suite itself, `pytest claims/`, in one of a few processes that stay.
+"""Many audits in one go: each what `pytest claims/` records, in one of a few processes that stay.
 
-Loading Python's libraries takes longer than many an audit, so a process runs one audit after the other. What an audit
-prints is kept and shown where it leaves no record.
+Loading Python's libraries takes longer than many an audit, and so does a session of pytest: a process runs one audit
+after the other, without one.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import multiprocessing
 import os
-import tempfile
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,29 +22,33 @@ ROOT = Path(__file__).parents[2]
 PROCESSES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def audit_files(options: Sequence[str], claims: Sequence[str] = ()) -> dict[str, str]:
+    """What an audit in this process leaves, by the name of the file: of some claims alone or of all.
+
+    Raises BadInput where `pytest claims/` would end with status 2.
+    """
+    return _ledger(options, claims).files(finished=True)
+
+
 def audit(options: Sequence[str], claims: Sequence[str] = ()) -> dict[str, Any]:
     """The record of an audit in this process, of some claims alone or of all.
 
-    Raises RuntimeError, with what was printed, where it leaves none, is broken off, or a claim ended in an error.
+    Raises BadInput where `pytest claims/` would end with status 2, RuntimeError where a claim ends in an error.
     """
-    import pytest
+    record: dict[str, Any] = _ledger(options, claims).content(finished=True)
+    errors = [f"{claim['id']}: {claim['reason']}" for claim in record["claims"] if claim["verdict"] is None]
+    if errors:
+        raise RuntimeError(f"{' '.join(options)}: {'; '.join(errors)}")
+    return record
 
-    printed = io.StringIO()
-    chosen = ["-k", " or ".join(f"test_{claim.replace('-', '_')}" for claim in claims)] if claims else []
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(printed), redirect_stderr(printed):
-        os.chdir(ROOT)
-        # What an earlier audit imported can't be rewritten again, and needn't be; five collections of the garbage of
-        # all of them would look for errors that there is no one to show.
-        quiet = ["--disable-plugin-autoload", "-p", "no:cacheprovider", "-p", "no:unraisableexception", "-q"]
-        quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-        status = pytest.main(["claims", *chosen, *options, *quiet, "--report-dir", folder])
-        records = list(Path(folder).glob("*/claims.json"))
-        if records:
-            found: dict[str, Any] = json.loads(records[0].read_text(encoding="utf-8"))
-            concluded = sum(claim["verdict"] is not None for claim in found["claims"])
-            if found["complete"] or concluded == len(claims) > 0:
-                return found
-    raise RuntimeError(f"no complete record of {' '.join(options)}, status {status}:\n{printed.getvalue()[-2000:]}")
+
+def _ledger(options: Sequence[str], claims: Sequence[str]) -> Any:
+    # The claims and what wires them lie beside the library, in the suite's own folder.
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    from fixtures import direct
+
+    return direct.audit(options, claims)
 
 
 def _prepare() -> None:

@@ -20,6 +20,7 @@ from headclaims.nulls import adjusted
 from headclaims.verdict import Flag, Judgement, Measurement, Verdict, is_found
 
 SCHEMA = 1
+RECORD_FILE, MARKDOWN_FILE = "claims.json", "claims.md"
 
 
 @dataclass

@@ -109,9 +109,7 @@ def effects(of: dict[str, list[Effect]], thresholds: dict[str, str]) -> Figure:
             )
         )
     axis = {"tickvals": list(range(len(claims))), "ticktext": [folded(claim) for claim in claims], "title": ""}
-    drawn = plot(
-        data, "", 120 + 62 * len(claims), yaxis=axis, xaxis={"title": "effect (0: none, 1: as uniform attention)"}
-    )
+    drawn = plot(data, "", 120 + 62 * len(claims), yaxis=axis, xaxis={"title": "effect"})
     primary = [f"{claim} {number(some[0].effect)}" for claim, some in of.items()]
     caption = (
         "How far each ablation takes the category score from clean (0) to that of uniform attention (1), with 95 % "

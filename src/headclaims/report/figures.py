@@ -23,7 +23,7 @@ from headclaims.report.table import number
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#2f86d1", "#d9822b", "#2a9d74", "#d1495b", "#a56cc1", "#8a8f98"
 SIGNED = [[0.0, "#2166ac"], [0.5, "#f7f7f7"], [1.0, "#b2182b"]]
 SIZED = "Cividis"
-MOST_TICKS = 36
+MOST_TICKS, LONGEST_TICK, SHORT_NAME = 36, 14, 20
 AXIS = {"zeroline": False, "gridcolor": "rgba(128,128,128,.25)", "automargin": True, "ticks": "outside", "ticklen": 3}
 THEME: dict[str, Any] = {
     "layout": {
@@ -32,7 +32,8 @@ THEME: dict[str, Any] = {
         "plot_bgcolor": "rgba(0,0,0,0)",
         "margin": {"l": 48, "r": 12, "t": 30, "b": 42},
         "colorway": [BLUE, ORANGE, GREEN, RED, PURPLE, GREY],
-        "xaxis": AXIS,
+        # Turned labels and the margin that they take can chase each other for ever.
+        "xaxis": AXIS | {"automargin": False, "tickangle": 0},
         "yaxis": AXIS,
         "title": {"font": {"size": 13}, "x": 0.5, "y": 0.98, "yanchor": "top"},
         "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
@@ -67,10 +68,17 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in kept) or repr(text)
 
 
+def short(token: str) -> str:
+    """As much of a token as fits beside an axis."""
+    return token if len(token) <= LONGEST_TICK else token[: LONGEST_TICK - 1] + "…"
+
+
 def plot(data: Sequence[Any], title: str = "", height: int = 320, **layout: Any) -> go.Figure:
-    """Below the horizontal axis there is room for what the legend names, two to a line."""
-    named = sum(trace.name is not None and trace.showlegend is not False for trace in data)
-    lines = (named + 1) // 2 if named > 1 else 0
+    """Below the horizontal axis there is room for what the legend names, two short names to a line."""
+    names = [trace.name for trace in data if trace.name is not None and trace.showlegend is not False]
+    lines = len(names) if max(map(len, names), default=0) > SHORT_NAME else (len(names) + 1) // 2
+    if len(names) < 2 and not layout.get("showlegend"):
+        lines = 0
     below = {"margin": THEME["layout"]["margin"] | {"b": 48 + 21 * lines}} if lines else {}
     return go.Figure(list(data), {"title": {"text": title}, "height": height + 21 * lines, **below, **layout})
 
@@ -105,10 +113,10 @@ def folded(name: str) -> str:
 def token_axes(tokens: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """Labels that are each their own, and axes that show the tokens where there are not too many."""
     at = [f"{i} {plain(token)}" for i, token in enumerate(tokens)]
-    ticks = {"tickvals": at, "ticktext": [plain(token) for token in tokens], "tickfont": {"size": 8}}
+    ticks = {"tickvals": at, "ticktext": [plain(short(token)) for token in tokens], "tickfont": {"size": 8}}
     shown = ticks if len(tokens) <= MOST_TICKS else {"showticklabels": False}
     axis = {"type": "category", "ticks": "", "showgrid": False} | shown
-    return at, {"xaxis": axis | {"tickangle": -90}, "yaxis": axis | {"autorange": "reversed"}}
+    return at, {"xaxis": axis | {"tickangle": -90, "automargin": True}, "yaxis": axis | {"autorange": "reversed"}}
 
 
 def mark(at: float | int, label: str) -> dict[str, Any]:

@@ -9,11 +9,10 @@ from typing import Any, Literal, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from headclaims.errors import BadInput
-from headclaims.ledger import ClaimEntry, counts
+from headclaims.ledger import RECORD_FILE, ClaimEntry, counts
 from headclaims.report.drawn import FIGURES_FILE, ClaimFigures, FiguresFile, record_key
 from headclaims.verdict import Verdict
 
-RECORD_FILE = "claims.json"
 STRICT = ConfigDict(allow_inf_nan=False, extra="forbid")
 Content = TypeVar("Content")
 

@@ -41,7 +41,9 @@ def counterfeits(of: dict[str, Any]) -> Figure:
         hovertemplate="%{y} on %{x}<br>expected: %{customdata}<extra></extra>",
     )  # fmt: skip
     axis = {"type": "category", "tickfont": {"size": 9}, "showgrid": False, "ticks": ""}
-    drawn = plot([shown], "", 640, xaxis=axis | {"tickangle": -90}, yaxis=axis | {"autorange": "reversed"})
+    drawn = plot(
+        [shown], "", 640, xaxis=axis | {"tickangle": -90, "automargin": True}, yaxis=axis | {"autorange": "reversed"}
+    )
     rows = [[claim, name, expected[name][claim], found[name][claim]] for claim in claims for name in names]
     against = sum(e not in ("free", f) for _, _, e, f in rows)
     caption = (

@@ -63,7 +63,7 @@ def opened(browser: Browser, path: Path, width: int = 1280, scheme: str = "light
     return found
 
 
-@pytest.mark.parametrize(("width", "scheme"), product(WIDTHS, SCHEMES))
+@pytest.mark.parametrize(("width", "scheme"), list(product(WIDTHS, SCHEMES)))
 def test_all_is_drawn_at_any_width_by_day_and_night(page_file: Path, browser: Browser, width: int, scheme: str) -> None:
     of = opened(browser, page_file, width, scheme)
     assert of.complaints == []

@@ -8,7 +8,7 @@ import pytest
 from headclaims.ledger import ClaimEntry
 from headclaims.report.attention_figures import effects, head_scores, pattern, steered_attention
 from headclaims.report.drawn import ClaimFigures, HeadScores, NullValues
-from headclaims.report.figures import Figure, folded, null_distributions, plain, visible
+from headclaims.report.figures import Figure, folded, null_distributions, plain, short, visible
 from headclaims.report.map_figures import blocks, similarity, steered_blocks
 from headclaims.report.page import group_figures
 from headclaims.report.reading import read_record
@@ -57,6 +57,12 @@ def test_no_text_of_a_checkpoint_is_a_tag_in_a_plot(name: str) -> None:
 )
 def test_a_token_is_shown_as_a_reader_can_see_it(token: str, shown: str) -> None:
     assert visible(token) == shown
+
+
+def test_a_long_token_is_cut_short_beside_an_axis() -> None:
+    assert short(" twelve letters") == " twelve lette…"
+    assert short(" fourteen is it"[:14]) == " fourteen is i"
+    assert len(short(HOSTILE)) == 14
 
 
 def test_tags_and_entities_are_plain() -> None:
