@@ -30,7 +30,7 @@ THEME: dict[str, Any] = {
         "font": {"family": "system-ui, sans-serif", "size": 12},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 48, "r": 12, "t": 30, "b": 42},
+        "margin": {"l": 48, "r": 12, "t": 42, "b": 42},
         "colorway": [BLUE, ORANGE, GREEN, RED, PURPLE, GREY],
         # Turned labels and the margin that they take can chase each other for ever.
         "xaxis": AXIS | {"automargin": False, "tickangle": 0},
