@@ -23,11 +23,15 @@ PROCESSES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") els
 
 
 def audit_files(options: Sequence[str], claims: Sequence[str] = ()) -> dict[str, str]:
-    """What an audit in this process leaves, by the name of the file: of some claims alone or of all.
+    """What an audit in this process leaves, by the path of the file in the report folder: of some claims or of all.
 
     Raises BadInput where `pytest claims/` would end with status 2.
     """
-    return _ledger(options, claims).files(finished=True)
+    return {
+        str(ledger.folder / name): text
+        for ledger in _ledgers(options, claims)
+        for name, text in ledger.files(finished=True).items()
+    }
 
 
 def audit(options: Sequence[str], claims: Sequence[str] = ()) -> dict[str, Any]:
@@ -35,14 +39,15 @@ def audit(options: Sequence[str], claims: Sequence[str] = ()) -> dict[str, Any]:
 
     Raises BadInput where `pytest claims/` would end with status 2, RuntimeError where a claim ends in an error.
     """
-    record: dict[str, Any] = _ledger(options, claims).content(finished=True)
+    (ledger,) = _ledgers(options, claims)
+    record: dict[str, Any] = ledger.content(finished=True)
     errors = [f"{claim['id']}: {claim['reason']}" for claim in record["claims"] if claim["verdict"] is None]
     if errors:
         raise RuntimeError(f"{' '.join(options)}: {'; '.join(errors)}")
     return record
 
 
-def _ledger(options: Sequence[str], claims: Sequence[str]) -> Any:
+def _ledgers(options: Sequence[str], claims: Sequence[str]) -> Iterator[Any]:
     # The claims and what wires them lie beside the library, in the suite's own folder.
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))

@@ -7,10 +7,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from headclaims.audits import ROOT
+from headclaims.audits import PROCESSES, ROOT
 from headclaims.bench_history import MARKS, draw_scaling, draw_trend, figures, read_runs, trend, worse
+from headclaims.compare import FORMATS, load
+from headclaims.emergence import write as write_emergence
 from headclaims.errors import BadInput
+from headclaims.plan import Plan
+from headclaims.report.page import write_page
 from headclaims.report.readme import into_readme
+from headclaims.sweep import failures, forget_failures
+from headclaims.sweep import sweep as run_sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +31,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "folder", type=Path, metavar="DIR", help="with claims.json and, from a run with --html, figures.json"
     )
     report.set_defaults(run=lambda options: _report(options.folder))
+    compare = commands.add_parser("compare", help="records side by side: claims down, checkpoints across")
+    compare.add_argument(
+        "records", nargs="+", type=Path, metavar="A", help="claims.json, report folders, or folders of such"
+    )
+    compare.add_argument("--format", choices=list(FORMATS), default="text", help="default: %(default)s")
+    compare.add_argument(
+        "--mixed", action="store_true", help="compare records of different settings all the same, and say so"
+    )
+    compare.set_defaults(run=lambda options: _compare(options.records, options.format, options.mixed))
+    sweep = commands.add_parser("sweep", help="the audits of a plan, as many at once as there are processors")
+    sweep.add_argument("plan", type=Path, metavar="PLAN.toml", help="see the README")
+    sweep.add_argument("--scheduler", metavar="tcp://…", help="of a Dask cluster; default: processes of this machine")
+    sweep.add_argument(
+        "--workers", type=_number, metavar="N", default=PROCESSES, help="processes; default: %(default)s"
+    )
+    sweep.add_argument("--again", action="store_true", help="try audits again that failed")
+    sweep.set_defaults(run=lambda options: _sweep(options.plan, options.scheduler, options.workers, options.again))
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
@@ -34,11 +57,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(folder: Path) -> int:
-    # Drawing takes a library that the other commands don't need.
-    from headclaims.report.page import write_page
-
     print(write_page(folder))
     return 0
+
+
+def _compare(paths: Sequence[Path], form: str, mixed: bool) -> int:
+    print(FORMATS[form](load(paths, mixed)))
+    return 0
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; wanted a whole number, 1 or more")
+    return int(text)
+
+
+def _sweep(path: Path, scheduler: str | None, n: int, again: bool) -> int:
+    plan = Plan.read(path)
+    if again:
+        forget_failures(plan)
+    now, before = run_sweep(plan, scheduler, n)
+    failed = failures(plan)
+    for name, reason in failed.items():
+        print(f"{name}: {reason}")
+    done = f"{len(plan.jobs) - len(failed)} with a record, {len(failed)} failed"
+    print(f"{len(plan.jobs)} audits: {done}; {now} run now, {before} done before; in {plan.report_dir}")
+    page = write_emergence(plan)
+    if page is not None:
+        print(f"by training step: {page}")
+    return 1 if failed else 0
 
 
 def _bench(folder: Path) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
@@ -67,8 +68,7 @@ def page(record: Record, kept: dict[str, ClaimFigures], why: str | None = None) 
     suite = list(suite_figures(ROOT / "reports"))
     map_, map_missing = _map(kept)
     every = [*(figure for group in groups for figure in group.figures), *nulls.values(), *suite]
-    data = {"theme": THEME, "figures": {figure.name: _plotted(figure) for figure in every}, "map": map_}
-    return _template().render(
+    return _template("page.html").render(
         record=record,
         groups=groups,
         kept=kept,
@@ -77,7 +77,7 @@ def page(record: Record, kept: dict[str, ClaimFigures], why: str | None = None) 
         map=map_,
         notices=[*notices(record), *([why] if why else []), *([map_missing] if map_missing else [])],
         headline=headline(vars(record.counts), len(record.claims)),
-        data=data,
+        data=_data(every, map_),
         plotly=get_plotlyjs(),
     )
 
@@ -156,8 +156,30 @@ def _plotted(figure: Figure) -> dict[str, Any]:
     return {"plots": plots, "columns": figure.columns, "rows": figure.rows}
 
 
+def _data(figures: Sequence[Figure], map_: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a page's script draws from."""
+    return {"theme": THEME, "figures": {figure.name: _plotted(figure) for figure in figures}, "map": map_}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a sheet, and the figures below it."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    figures: list[Figure] = field(default_factory=list)
+
+
+def sheet(title: str, notices: Sequence[str], tables: Sequence[Table]) -> str:
+    """A page of tables and figures, as self-contained as that of a record."""
+    data = _data([figure for table in tables for figure in table.figures])
+    plotly = get_plotlyjs() if data["figures"] else ""
+    return _template("sheet.html").render(title=title, notices=notices, tables=tables, data=data, plotly=plotly)
+
+
 @cache
-def _template() -> Any:
+def _template(name: str) -> Any:
     environment = Environment(
         loader=PackageLoader("headclaims.report"),
         autoescape=True,
@@ -172,4 +194,4 @@ def _template() -> Any:
         "css": (parts / "page.css").read_text(encoding="utf-8"),
         "js": (parts / "page.js").read_text(encoding="utf-8") + (parts / "map.js").read_text(encoding="utf-8"),
     }
-    return environment.get_template("page.html")
+    return environment.get_template(name)

@@ -7,6 +7,7 @@ from scipy import stats
 
 from headclaims.audits import audit, in_processes
 from headclaims.checkpoint.counterfeits import random_folder
+from headclaims.errors import BadInput
 from headclaims.false_alarms import MARKS, Row, most_allowed, options, record, table, tally
 from headclaims.report.readme import put_between
 
@@ -66,7 +67,7 @@ def test_random_heads_attend_to_some_tokens(clustered: bool) -> None:
 
 
 def test_an_audit_without_a_record_says_why() -> None:
-    with pytest.raises(RuntimeError, match=r"status 2:\nheadclaims: /nowhere: no such file"):
+    with pytest.raises(BadInput, match=r"^/nowhere: no such file"):
         audit(["--checkpoint", "/nowhere"])
 
 

@@ -319,5 +319,5 @@ def test_bad_input(case: Case, outcomes: Outcomes) -> None:
 def test_the_line_is_said_once(tmp_path: Path) -> None:
     run = run_claims("--head", "1.5", reports=tmp_path / "reports")
     (line,) = (line for line in run.output.splitlines() if line.strip())
-    assert line == "headclaims: --head 1.5: wanted L<layer>H<head>, as L1H5, or auto"
+    assert line == "headclaims: --head 1.5: wanted L<layer>H<head>, as L1H5, auto or all"
     assert not run.reports.exists()

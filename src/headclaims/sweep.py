@@ -1,0 +1,144 @@
+"""Many audits by a plan: in worker processes of this machine, or on a Dask cluster; stopped and gone on with at will.
+
+Each audit has a folder of its own. It is done when that holds a record (of every head under `--head all`) or a reason
+why there is none; what is done is not done again. Workers send what an audit leaves, and only the process that was
+started writes: workers share no disk with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from headclaims.audits import PROCESSES, audit_files
+from headclaims.errors import BadInput
+from headclaims.ledger import RECORD_FILE, as_json, write_atomically
+from headclaims.plan import Job, Plan
+from headclaims.progress import track
+
+FAILURE_FILE, DONE_FILE = "failure.json", "done"
+RETRIES = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an audit: the files it left, or why there are none."""
+
+    files: dict[str, str] | None
+    reason: str | None
+
+
+def run_job(options: Sequence[str]) -> Outcome:
+    """Audit in this process. Whatever goes wrong is a reason, so that the others go on."""
+    try:
+        return Outcome(audit_files(options), None)
+    except BadInput as error:
+        return Outcome(None, str(error))
+    except Exception as error:
+        return Outcome(None, " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def is_done(folder: Path) -> bool:
+    """Whether an audit's folder holds all that it was to hold."""
+    return (folder / DONE_FILE).is_file()
+
+
+def keep(folder: Path, job: Job, outcome: Outcome) -> None:
+    """Write what an audit left, whole: what says that it is done comes last."""
+    (folder / FAILURE_FILE).unlink(missing_ok=True)
+    for name, text in (outcome.files or {}).items():
+        write_atomically(folder / name, text)
+    if outcome.files is None:
+        failure = {
+            "schema": 1,
+            "audit": dict(job.about),
+            "reason": outcome.reason,
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_atomically(folder / FAILURE_FILE, as_json(failure))
+    write_atomically(folder / DONE_FILE, "")
+
+
+@contextmanager
+def workers(scheduler: str | None, n: int) -> Iterator[Any]:
+    """A client of a Dask scheduler, or of processes of this machine that end with the sweep."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    os.environ["OMP_NUM_THREADS"] = "1"  # a process a processor: more threads would wait for one another
+    settings = {
+        "distributed.scheduler.allowed-failures": RETRIES,
+        "distributed.worker.memory.terminate": False,
+        "distributed.comm.timeouts.connect": "20s",
+    }
+    with dask.config.set(settings):
+        if scheduler is not None:
+            try:
+                client = Client(scheduler, timeout="20s", set_as_default=False)
+            except (OSError, ValueError) as error:
+                raise BadInput(f"--scheduler {scheduler}: {' '.join(str(error).split())}") from error
+            with client:
+                yield client
+            return
+        with (
+            LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            yield client
+
+
+def outcomes(client: Any, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+    """What becomes of each audit, as it is done. One whose worker dies is tried again, once."""
+    from distributed import as_completed
+
+    waiting = {client.submit(run_job, job.options, key=job.name, pure=False): job for job in jobs}
+    for future in as_completed(list(waiting), loop=client.loop):
+        job = waiting.pop(future)
+        error = future.exception()
+        if error is None:
+            yield job, future.result()
+        else:
+            died = (
+                f"the process that audited it died {RETRIES + 1} times" if "Killed" in type(error).__name__ else error
+            )
+            yield job, Outcome(None, " ".join(f"{died}".split()))
+        future.release()
+
+
+def sweep(plan: Plan, scheduler: str | None = None, n: int = PROCESSES) -> tuple[int, int]:
+    """Run what is left of a plan; how many audits that was, and how many of the plan were done before."""
+    todo = [job for job in plan.jobs if not is_done(plan.report_dir / job.name)]
+    before = len(plan.jobs) - len(todo)
+    if todo:
+        with workers(scheduler, min(n, len(todo))) as client:
+            for job, outcome in track(outcomes(client, todo), "audits", len(todo)):
+                keep(plan.report_dir / job.name, job, outcome)
+    return len(todo), before
+
+
+def failures(plan: Plan) -> dict[str, str]:
+    """Why audits of a plan left no record, by their folder."""
+    found = {}
+    for job in plan.jobs:
+        path = plan.report_dir / job.name / FAILURE_FILE
+        if path.is_file():
+            found[job.name] = str(json.loads(path.read_text(encoding="utf-8"))["reason"])
+    return found
+
+
+def forget_failures(plan: Plan) -> None:
+    """Let audits that failed be tried again."""
+    for name in failures(plan):
+        shutil.rmtree(plan.report_dir / name)
+
+
+def records(folder: Path) -> list[Path]:
+    """The folders of records below a folder, in order."""
+    return sorted(path.parent for path in folder.rglob(RECORD_FILE))
