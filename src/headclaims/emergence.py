@@ -71,11 +71,10 @@ def series(plan: Plan) -> list[Series]:
 
 def _run(job: Job) -> str:
     """What is the same at all steps."""
-    told = [f"{key} {value}" for key, value in job.about.items() if key not in ("checkpoint", "step", "revision")]
-    checkpoint = str(job.about["checkpoint"])
-    if "revision" not in job.about:
-        checkpoint = checkpoint.replace(str(job.about["step"]), "{step}")
-    return ", ".join([checkpoint, *told])
+    differing = ("checkpoint", "step", "revision", "run")
+    return ", ".join(
+        [job.about["run"], *(f"{key} {value}" for key, value in job.about.items() if key not in differing)]
+    )
 
 
 def _point(step: int, claim: ClaimEntry) -> Point:

@@ -49,7 +49,9 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Job:
-    """One audit of a plan: what it is of, by key, and the name of its folder."""
+    """One audit of a plan: what it is of, by key, and the name of its folder; `run` is what all steps have in "
+    "common.
+    """
 
     about: Mapping[str, Any]
     name: str = field(init=False)
@@ -63,7 +65,7 @@ class Job:
         found: list[str] = []
         for key, value in self.about.items():
             option = f"--{key.replace('_', '-')}"
-            if key == "step":
+            if key in ("step", "run"):
                 continue
             found += ([option] if value else []) if isinstance(value, bool) else [option, str(value)]
         return found
@@ -161,13 +163,13 @@ def _at_step(path: Path, where: str, checkpoint: str, step: int | None) -> dict[
     if step is None:
         return {}
     if "{step}" in checkpoint:
-        return {"step": step, "checkpoint": checkpoint.replace("{step}", str(step))}
+        return {"step": step, "run": checkpoint, "checkpoint": checkpoint.replace("{step}", str(step))}
     for pattern, (steps, revision) in PUBLISHED.items():
         if pattern.fullmatch(checkpoint):
             if step not in steps:
                 near = min(steps, key=lambda one: abs(one - step))
                 raise BadInput(f"{path}: {where}: {checkpoint} has no step {step}; the nearest published is {near}")
-            return {"step": step, "revision": revision.format(step)}
+            return {"step": step, "run": checkpoint, "revision": revision.format(step)}
     raise BadInput(
         f"{path}: {where}: step {step} of {checkpoint}; wanted a training run with published steps, or {{step}}"
     )

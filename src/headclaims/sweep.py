@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from headclaims.plan import Job, Plan
 from headclaims.progress import track
 
 FAILURE_FILE, DONE_FILE = "failure.json", "done"
-RETRIES = 1
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def workers(scheduler: str | None, n: int) -> Iterator[Any]:
 
     os.environ["OMP_NUM_THREADS"] = "1"  # a process a processor: more threads would wait for one another
     settings = {
-        "distributed.scheduler.allowed-failures": RETRIES,
+        "distributed.scheduler.allowed-failures": 0,
         "distributed.worker.memory.terminate": False,
         "distributed.comm.timeouts.connect": "20s",
     }
@@ -88,28 +88,53 @@ def workers(scheduler: str | None, n: int) -> Iterator[Any]:
                 yield client
             return
         with (
-            LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+            LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):
             yield client
 
 
 def outcomes(client: Any, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-    """What becomes of each audit, as it is done. One whose worker dies is tried again, once."""
+    """What becomes of each audit, as it is done.
+
+    Where a worker dies, every audit that it held is tried once more, by itself and after all others: none fails for
+    what another did.
+    """
     from distributed import as_completed
 
-    waiting = {client.submit(run_job, job.options, key=job.name, pure=False): job for job in jobs}
+    waiting = {_submitted(client, job): job for job in jobs}
+    suspects = []
     for future in as_completed(list(waiting), loop=client.loop):
         job = waiting.pop(future)
-        error = future.exception()
-        if error is None:
-            yield job, future.result()
+        outcome = _outcome(future)
+        if outcome is None:
+            suspects.append(job)
         else:
-            died = (
-                f"the process that audited it died {RETRIES + 1} times" if "Killed" in type(error).__name__ else error
-            )
-            yield job, Outcome(None, " ".join(f"{died}".split()))
+            yield job, outcome
+    for job in suspects:
+        yield job, _outcome(_submitted(client, job)) or Outcome(None, "the process that audited it died twice")
+
+
+def _submitted(client: Any, job: Job) -> Any:
+    return client.submit(run_job, job.options, key=f"{job.name}-{next(_SUBMITTED)}", pure=False)
+
+
+_SUBMITTED = count()
+
+
+def _outcome(future: Any) -> Outcome | None:
+    """What a worker made of an audit; None where it died. Raises BadInput where the scheduler is gone."""
+    from distributed import CancelledError, KilledWorker
+
+    try:
+        found: Outcome = future.result()
+    except KilledWorker:
+        return None
+    except (CancelledError, OSError) as error:
+        raise BadInput("the scheduler is gone; what is done is kept, the same command goes on with the rest") from error
+    finally:
         future.release()
+    return found
 
 
 def sweep(plan: Plan, scheduler: str | None = None, n: int = PROCESSES) -> tuple[int, int]:

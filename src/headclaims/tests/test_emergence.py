@@ -1,0 +1,82 @@
+"""Emergence: values and turns of verdicts by step, by hand, and from a sweep over checkpoints on disk."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from headclaims.cli import main
+from headclaims.emergence import Point, series, turns, write
+from headclaims.plan import Plan
+from headclaims.tests.evidence_files import kin_attention, recorded_attention
+
+STEPS = (0, 10, 200)
+
+
+def point(step: int, verdict: str | None) -> Point:
+    """A claim at a step."""
+    return Point(step, verdict, "x", 1.0, None)
+
+
+def test_turns_are_the_steps_at_which_the_verdict_is_another() -> None:
+    assert turns([point(0, "supported"), point(1, "supported")]) == []
+    path = ["not supported", "not supported", "undecided", "supported", None, "supported"]
+    assert turns([point(step, verdict) for step, verdict in enumerate(path)]) == [
+        "step 2: not supported → undecided",
+        "step 3: undecided → supported",
+        "step 4: supported → error",
+        "step 5: error → supported",
+    ]
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    """A run whose L1H5 sees hardly any kin at step 0, and step 10 not at all; at step 200 it attends to them."""
+    for step, on_kin in zip(STEPS, (0.02, None, 0.9), strict=True):
+        if on_kin is not None:
+            of = recorded_attention(rule=lambda _, prompt, at=on_kin: kin_attention(prompt, at))  # type: ignore[misc]
+            of.write(tmp_path / f"step{step}.safetensors")
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        f"""
+        report_dir = "{tmp_path}/sweep"
+        [settings]
+        no_cache = true
+        [[rule]]
+        checkpoint = "{tmp_path}/step{{step}}.safetensors"
+        step = [200, 0, 10]
+        [[audit]]
+        checkpoint = "{tmp_path}/step0.safetensors"
+        """,
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_a_sweep_over_steps_says_when_a_claim_emerges(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", str(plan), "--workers", "1"]) == 1
+    assert f"by training step: {plan.parent}/sweep/emergence.html" in capsys.readouterr().out
+    (one,) = series(Plan.read(plan))
+    assert one.name == f"{plan.parent}/step{{step}}.safetensors, no_cache True"
+    assert one.missing == [10]
+    kin = one.claims["attends-within-category"]
+    assert [(p.step, p.verdict) for p in kin] == [(0, "not supported"), (200, "supported")]
+    assert kin[0].value is not None
+    assert kin[1].value is not None
+    assert kin[1].value / kin[0].value == pytest.approx(0.9 / 0.02, rel=1e-3)
+    content = json.loads((plan.parent / "sweep" / "emergence.json").read_text(encoding="utf-8"))
+    (kept,) = content["series"]
+    assert kept["missing"] == [10]
+    assert kept["claims"]["attends-within-category"]["turns"] == ["step 200: not supported → supported"]
+    assert kept["claims"]["inertia"]["turns"] == []
+    page = (plan.parent / "sweep" / "emergence.html").read_text(encoding="utf-8")
+    assert "step 200: not supported → supported" in page
+    assert "no record at steps 10." in page
+    assert "<figure" in page
+
+
+def test_a_plan_without_steps_has_no_emergence(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(f'report_dir = "{tmp_path}/sweep"\n[[audit]]\ncheckpoint = "a"', encoding="utf-8")
+    assert write(Plan.read(path)) is None
+    assert not (tmp_path / "sweep").exists()

@@ -1,0 +1,279 @@
+"""Sweeps: every audit of a plan has a record or a reason, once, whatever is stopped, damaged or killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from headclaims.audits import ROOT
+from headclaims.checkpoint.counterfeits import random_folder
+from headclaims.cli import main
+from headclaims.plan import Job, Plan
+from headclaims.sweep import Outcome, failures, is_done, keep, records, run_job, sweep
+from headclaims.tests.claims_run import comparable, environment, read_record, run_claims
+from headclaims.tests.evidence_files import kin_attention, partial_weights, recorded_attention
+from headclaims.tests.record_schema import departures
+
+KILLED = "the process that audited it died twice"
+
+
+def write_plan(folder: Path, text: str) -> Path:
+    """A plan whose records go beside it."""
+    path = folder / "plan.toml"
+    path.write_text(f'report_dir = "{folder / "sweep"}"\n{text}', encoding="utf-8")
+    return path
+
+
+def command(plan: Path, *options: str) -> list[str]:
+    """The command line of a sweep."""
+    return [sys.executable, "-m", "headclaims.cli", "sweep", str(plan), *options]
+
+
+def done(folder: Path) -> list[Path]:
+    """The audits of a sweep that are done."""
+    return sorted(path.parent for path in folder.glob("*/done"))
+
+
+@pytest.fixture
+def evidence(tmp_path: Path) -> Path:
+    """Two files, and one cut short."""
+    recorded_attention(length=16).write(tmp_path / "recorded.safetensors")
+    partial_weights().write(tmp_path / "partial.safetensors")
+    whole = (tmp_path / "partial.safetensors").read_bytes()
+    (tmp_path / "damaged.safetensors").write_bytes(whole[: len(whole) // 2])
+    return tmp_path
+
+
+def test_every_audit_has_a_record_or_a_reason(evidence: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_plan(
+        evidence,
+        f"""
+        [settings]
+        no_cache = true
+        [[rule]]
+        checkpoint = [{", ".join(f'"{evidence}/{name}.safetensors"' for name in ("recorded", "partial", "damaged"))}]
+        head = ["L1H5", "L9H9"]
+        """,
+    )
+    assert main(["sweep", str(path), "--workers", "1"]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f"6 audits: 2 with a record, 4 failed; 6 run now, 0 done before; in {evidence / 'sweep'}"
+    plan = Plan.read(path)
+    assert len(done(plan.report_dir)) == 6
+    for job in plan.jobs:
+        folder = plan.report_dir / job.name
+        bad = "damaged" in job.about["checkpoint"] or job.about["head"] == "L9H9"
+        assert (folder / "failure.json").is_file() is bad
+        assert len(records(folder)) == (0 if bad else 1)
+        if bad:
+            failure = json.loads((folder / "failure.json").read_text(encoding="utf-8"))
+            assert failure["audit"] == dict(job.about)
+            assert ("damaged" in failure["reason"]) or ("L9H9" in failure["reason"])
+            assert "Traceback" not in failure["reason"]
+        else:
+            record = read_record(records(folder)[0] / "claims.json")
+            assert departures(record) == []
+            alone = run_claims("--no-cache", *job.options, reports=evidence / f"alone-{job.name}")
+            assert comparable(record) == comparable(alone.record)
+    # What is done is not done again; what failed is, where that is asked for.
+    before = {file: file.stat().st_mtime_ns for file in plan.report_dir.rglob("*.json")}
+    assert main(["sweep", str(path)]) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("6 audits: 2 with a record, 4 failed; 0 run now, 6 done")
+    assert {file: file.stat().st_mtime_ns for file in plan.report_dir.rglob("*.json")} == before
+    (evidence / "damaged.safetensors").write_bytes((evidence / "partial.safetensors").read_bytes())
+    assert main(["sweep", str(path), "--workers", "1", "--again"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("6 audits: 3 with a record, 3 failed; 4 run now, 2 done")
+
+
+def test_an_audit_that_is_begun_anew_leaves_no_failure(tmp_path: Path) -> None:
+    job = Job({"checkpoint": "a"})
+    keep(tmp_path, job, Outcome(None, "out of luck"))
+    assert is_done(tmp_path)
+    keep(tmp_path, job, Outcome({"a/claims.json": "{}"}, None))
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["claims.json", "done"]
+
+
+def test_whatever_goes_wrong_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("out of\nluck")
+
+    monkeypatch.setattr("headclaims.sweep.audit_files", broken)
+    assert run_job(["--checkpoint", "a"]) == Outcome(None, "ZeroDivisionError: out of luck")
+    monkeypatch.undo()
+    assert run_job(["--checkpoint", "/nowhere"]).reason == (
+        "/nowhere: no such file or folder, nor the form of a hub id (name or owner/name)"
+    )
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[str]:
+    """A Dask scheduler with two workers, each a process of its own; the scheduler's address."""
+    from distributed import LocalCluster
+
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as local:
+        yield local.scheduler_address
+
+
+@pytest.mark.slow
+def test_a_sweep_on_a_cluster_that_is_killed_halfway_goes_on_where_it_was(tmp_path: Path, cluster: str) -> None:
+    """24 audits of six random checkpoints, one of them damaged: 24 records or reasons, none made twice."""
+    folders = [random_folder(seed, clustered=seed % 2 == 1) for seed in range(5)]
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text((folders[0] / "config.json").read_text(encoding="utf-8"), encoding="utf-8")
+    (broken / "model.safetensors").write_bytes((folders[0] / "model.safetensors").read_bytes()[:5000])
+    named = ", ".join(f'"{folder}"' for folder in [*folders, broken])
+    path = write_plan(
+        tmp_path,
+        f"""
+        [settings]
+        prompts = 8
+        seq_len = 24
+        verdicts_only = true
+        no_cache = true
+        [[rule]]
+        checkpoint = [{named}]
+        head = ["L1H5", "auto"]
+        seed = [0, 1]
+        """,
+    )
+    plan = Plan.read(path)
+    assert len(plan.jobs) == 24
+    started = subprocess.Popen(
+        command(path, "--scheduler", cluster), cwd=ROOT, env=environment(tmp_path, {}), stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    while len(done(plan.report_dir)) < 8:
+        assert started.poll() is None, "the sweep ended before it could be killed"
+        assert time.monotonic() < deadline, "the sweep takes for ever"
+        time.sleep(0.05)
+    started.send_signal(signal.SIGKILL)
+    started.wait()
+    halfway = {path: (path / "done").stat().st_mtime_ns for path in done(plan.report_dir)}
+    assert 8 <= len(halfway) < 24
+    resumed = subprocess.run(
+        command(path, "--scheduler", cluster),
+        cwd=ROOT,
+        env=environment(tmp_path, {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert resumed.returncode == 1, resumed.stderr
+    summary = resumed.stdout.splitlines()[-1]
+    assert summary.startswith(
+        f"24 audits: 20 with a record, 4 failed; {24 - len(halfway)} run now, {len(halfway)} done"
+    )
+    assert {path: (path / "done").stat().st_mtime_ns for path in halfway} == halfway
+    assert len(done(plan.report_dir)) == 24
+    assert len(records(plan.report_dir)) == 20
+    assert sorted(failures(plan)) == sorted(job.name for job in plan.jobs if "broken" in job.about["checkpoint"])
+    for folder in records(plan.report_dir):
+        record = read_record(folder / "claims.json")
+        assert departures(record) == []
+        assert record["complete"]
+
+
+def test_a_worker_that_dies_is_noticed_and_its_audit_tried_once_more(evidence: Path) -> None:
+    """The first process that takes the deadly audit dies, and so does the next; the others have their records."""
+    path = write_plan(
+        evidence,
+        f"""
+        [settings]
+        no_cache = true
+        [[audit]]
+        checkpoint = "{evidence}/recorded.safetensors"
+        [[audit]]
+        checkpoint = "{evidence}/partial.safetensors"
+        [[audit]]
+        checkpoint = "deadly"
+        """,
+    )
+    deaths = evidence / "deaths"
+    script = f"""
+import os, sys
+from pathlib import Path
+import headclaims.sweep
+from headclaims.sweep import Outcome, run_job
+def mortal(options):
+    if "deadly" in options:
+        with open({str(deaths)!r}, "a") as file:
+            file.write("x")
+        os._exit(9)
+    return run_job(options)
+if __name__ == "__main__":
+    headclaims.sweep.run_job = mortal
+    from headclaims.cli import main
+    sys.exit(main(["sweep", {str(path)!r}, "--workers", "1"]))
+"""
+    program = evidence / "program.py"
+    program.write_text(script, encoding="utf-8")
+    run = subprocess.run(
+        [sys.executable, str(program)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert run.returncode == 1, run.stderr
+    plan = Plan.read(path)
+    assert list(failures(plan).values()) == [KILLED]
+    assert deaths.read_text(encoding="utf-8") == "xx"
+    assert len(records(plan.report_dir)) == 2
+
+
+def test_a_scheduler_that_is_not_there_is_one_line(evidence: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_plan(evidence, f'[[audit]]\ncheckpoint = "{evidence}/recorded.safetensors"')
+    assert main(["sweep", str(path), "--scheduler", "nonsense"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("headclaims: --scheduler nonsense: ")
+
+
+@pytest.mark.slow
+def test_a_thousand_audits_of_recorded_attention_in_one_process(tmp_path: Path) -> None:
+    """Twenty a second after start-up, and memory flat."""
+    for number in range(20):
+        kin = recorded_attention(1, 48, layers=(1,), rule=lambda _, prompt, at=number: kin_attention(prompt, at / 20))
+        kin.write(tmp_path / f"{number}.safetensors")
+    files = ", ".join(f'"{tmp_path}/{number}.safetensors"' for number in range(20))
+    path = write_plan(
+        tmp_path,
+        f"""
+        [settings]
+        no_cache = true
+        [[rule]]
+        checkpoint = [{files}]
+        seed = {list(range(50))}
+        """,
+    )
+    plan = Plan.read(path)
+    assert len(plan.jobs) == 1000
+    started = subprocess.Popen(command(path, "--workers", "1"), cwd=ROOT, stdout=subprocess.DEVNULL)
+    when: list[float] = []
+    memory: list[int] = []
+    while started.poll() is None:
+        n = len(done(plan.report_dir)) if plan.report_dir.exists() else 0
+        if n > 100:
+            family = [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]
+            memory.append(sum(process.memory_info().rss for process in family if process.is_running()))
+            when.append(n)
+            if len(when) == 1:
+                begun, first = time.monotonic(), n
+            last, ended = n, time.monotonic()
+        time.sleep(0.5)
+    assert len(done(plan.report_dir)) == 1000
+    assert failures(plan) == {}
+    assert (last - first) / (ended - begun) >= 20
+    assert memory[-2] - memory[0] < 64 * 2**20
+
+
+def test_sweeping_nothing_new_starts_no_worker(evidence: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_plan(evidence, f'[[audit]]\ncheckpoint = "{evidence}/recorded.safetensors"')
+    plan = Plan.read(path)
+    keep(plan.report_dir / plan.jobs[0].name, plan.jobs[0], Outcome({}, None))
+    monkeypatch.setattr("headclaims.sweep.workers", None)
+    assert sweep(plan) == (0, 1)
