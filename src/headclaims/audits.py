@@ -14,6 +14,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
 
+from headclaims.homology import Ranking
+
 Job = TypeVar("Job")
 Made = TypeVar("Made")
 
@@ -48,12 +50,24 @@ def audit(options: Sequence[str], claims: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _ledgers(options: Sequence[str], claims: Sequence[str]) -> Iterator[Any]:
-    # The claims and what wires them lie beside the library, in the suite's own folder.
-    if str(ROOT) not in sys.path:
-        sys.path.insert(0, str(ROOT))
+    _find_the_suite()
     from fixtures import direct
 
     return direct.audit(options, claims)
+
+
+def homologues(target: Sequence[str], other: Sequence[str]) -> Ranking:
+    """The heads of one checkpoint by likeness to the target head of another; both are options of audits."""
+    _find_the_suite()
+    from fixtures.homologues import ranking
+
+    return ranking(target, other)
+
+
+def _find_the_suite() -> None:
+    """The claims and what wires them lie beside the library, in the suite's own folder."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
 
 
 def _prepare() -> None:

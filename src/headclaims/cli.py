@@ -7,11 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from headclaims.audits import PROCESSES, ROOT
+from tabulate import tabulate
+
+from headclaims.audits import PROCESSES, ROOT, homologues
 from headclaims.bench_history import MARKS, draw_scaling, draw_trend, figures, read_runs, trend, worse
 from headclaims.compare import FORMATS, load
 from headclaims.emergence import write as write_emergence
 from headclaims.errors import BadInput
+from headclaims.homology import COLUMNS
 from headclaims.plan import Plan
 from headclaims.report.page import write_page
 from headclaims.report.readme import into_readme
@@ -48,6 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     sweep.add_argument("--again", action="store_true", help="try audits again that failed")
     sweep.set_defaults(run=lambda options: _sweep(options.plan, options.scheduler, options.workers, options.again))
+    alike = commands.add_parser("homologues", help="the heads of a checkpoint ranked by likeness to a head of another")
+    alike.add_argument("target", metavar="A", help="checkpoint of the head, as --checkpoint takes it")
+    alike.add_argument("other", metavar="B", help="checkpoint whose heads are ranked")
+    alike.add_argument("--head", metavar="LxHy", default="L1H5", help="of A; default: %(default)s")
+    alike.add_argument("--words", default="write-up", help="as for pytest claims/; default: %(default)s")
+    alike.add_argument("--prompts", default="32", help="default: %(default)s")
+    alike.add_argument("--top", type=_number, default=10, metavar="N", help="heads shown; default: %(default)s")
+    alike.set_defaults(run=_homologues)
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
@@ -86,6 +97,16 @@ def _sweep(path: Path, scheduler: str | None, n: int, again: bool) -> int:
     if page is not None:
         print(f"by training step: {page}")
     return 1 if failed else 0
+
+
+def _homologues(options: argparse.Namespace) -> int:
+    same = ["--words", options.words, "--prompts", options.prompts]
+    found = homologues(
+        ["--checkpoint", options.target, "--head", options.head, *same],
+        ["--checkpoint", options.other, "--head", "L0H0", *same],
+    )
+    print(tabulate(found.rows(options.top), COLUMNS, disable_numparse=True))
+    return 0
 
 
 def _bench(folder: Path) -> int:
