@@ -18,7 +18,8 @@ def assess(claim, ablations, components, favourable=None, kinds=tuple(Kind), by_
     if claim.audit.settings.verdicts_only:
         kinds, favourable = (Kind.MEAN,), None
     under = {kind: ablations.target_under(components, kind) for kind in kinds}
-    claim.draw(effects=lambda: effects(claim, {kind.value: ablated.effect for kind, ablated in under.items()}))
+    shown = {kind.value: ablated.effect for kind, ablated in under.items()}
+    claim.draw(effects=lambda: effects(claim, shown))
     primary = under.pop(Kind.MEAN)
     also: dict[str, Any] = {}
     if favourable is not None:
@@ -112,7 +113,8 @@ def test_effective_embedding_sufficient(claim, ablations, category_head, target)
     variants = () if claim.audit.settings.verdicts_only else (Variant.ZERO, Variant.AUTHOR)
     others = {variant: ablations.from_E(variant, [target])[0] for variant in variants}
     under = {f"E {variant.value}": ablations.of_pattern(pattern).effect for variant, pattern in others.items()}
-    claim.draw(effects=lambda: effects(claim, {f"E {Variant.MEAN.value}": primary.effect} | under))
+    shown = {f"E {Variant.MEAN.value}": primary.effect} | under
+    claim.draw(effects=lambda: effects(claim, shown))
     claim.resampled(
         "effect",
         primary.effect,

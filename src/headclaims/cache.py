@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -34,6 +36,7 @@ class Cache:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
+        self._said = False
 
     def tensors(
         self,
@@ -49,14 +52,44 @@ class Cache:
         if self.folder is None:
             return compute()
         path = self.folder / definition / f"{digest(definition, version, inputs)}.safetensors"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            entry = _read(path)
+        with self._locked(path) as usable:
+            entry = _read(path) if usable else None
             if entry is None:
                 # Cloned, as one file can't hold two tensors that share memory.
                 entry = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in compute().items()}
-                _write(path, entry)
+                if usable:
+                    self._keep(path, entry)
         return entry
+
+    @contextmanager
+    def _locked(self, path: Path) -> Iterator[bool]:
+        """An entry's lock, or False where the folder can't be used: what it would keep is computed then."""
+        lock = FileLock(path.with_suffix(".lock"))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except OSError as error:
+            self._go_on_without(error)
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _keep(self, path: Path, entry: Mapping[str, Tensor]) -> None:
+        """Write an entry; a full disk costs the entry, not the run."""
+        try:
+            _write(path, dict(entry))
+        except (OSError, SafetensorError) as error:
+            self._go_on_without(error)
+
+    def _go_on_without(self, error: Exception) -> None:
+        """Say once that nothing is kept, and why."""
+        if not self._said:
+            why = " ".join(str(error).split())
+            print(f"headclaims: the cache at {self.folder} can't be used, going on without: {why}", file=sys.stderr)
+        self._said = True
 
 
 def digest(definition: str, version: int, inputs: Mapping[str, Input]) -> str:

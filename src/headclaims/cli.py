@@ -62,9 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
-    except BadInput as error:
+    except (BadInput, OSError) as error:
         print(f"headclaims: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("headclaims: stopped; what is done is kept", file=sys.stderr)
+        return 130
 
 
 def _report(folder: Path) -> int:

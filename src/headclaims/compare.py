@@ -12,8 +12,9 @@ from tabulate import tabulate
 
 from headclaims.errors import BadInput
 from headclaims.ledger import RECORD_FILE, ClaimEntry, as_json
+from headclaims.report.figures import printable
 from headclaims.report.reading import Record, read_record
-from headclaims.report.table import number
+from headclaims.report.table import markdown_cells, number
 from headclaims.verdict import Verdict
 
 SETTINGS = ("words", "prompts", "seq_len", "seed", "dtype", "verdicts_only", "thresholds_sha256")
@@ -86,7 +87,8 @@ def load(paths: Sequence[Path], mixed: bool = False) -> Comparison:
         below = [folder] if (folder / RECORD_FILE).is_file() else sorted(p.parent for p in folder.rglob(RECORD_FILE))
         if not below:
             raise BadInput(f"{path}: no {RECORD_FILE}; wanted a record, a report folder, or a folder of such")
-        folders += below
+        folders += [one.resolve() for one in below]
+    folders = list(dict.fromkeys(folders))
     if len(folders) < 2:
         raise BadInput(f"{len(folders)} record; wanted two or more to compare")
     records = [read_record(folder) for folder in folders]
@@ -110,7 +112,14 @@ def _differing(records: Sequence[Record]) -> list[str]:
         values = list(dict.fromkeys(str(record.settings.get(name)) for record in records))
         if len(values) > 1:
             found.append(f"{name} {', '.join(value[:12] for value in values)}")
-    return found
+    chosen = list(dict.fromkeys(_chosen(record) for record in records))
+    return found + ([f"head {', '.join(chosen)}"] if len(chosen) > 1 else [])
+
+
+def _chosen(record: Record) -> str:
+    """How the head came to be the target: one that was looked for is judged on other prompts, by other nulls."""
+    head = str(record.settings.get("head"))
+    return head if head in ("auto", "all") else "named"
 
 
 def _names(folders: Sequence[Path], records: Sequence[Record]) -> list[str]:
@@ -129,7 +138,9 @@ def _names(folders: Sequence[Path], records: Sequence[Record]) -> list[str]:
 
 def as_text(of: Comparison, tablefmt: str = "simple") -> str:
     """The table with its notices, for a terminal or as Markdown."""
-    table = tabulate(of.rows(), ["claim", *of.names], tablefmt=tablefmt, disable_numparse=True)
+    cells = [[printable(cell) for cell in row] for row in [["claim", *of.names], *of.rows()]]
+    head, *rows = markdown_cells(cells) if tablefmt == "github" else cells
+    table = tabulate(rows, head, tablefmt=tablefmt, disable_numparse=True)
     return "\n\n".join([*of.notices, table, LEGEND])
 
 

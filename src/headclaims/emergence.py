@@ -21,9 +21,10 @@ from headclaims.sweep import records
 
 @dataclass(frozen=True)
 class Point:
-    """A claim at a step; no value where it wasn't assessed."""
+    """A claim at a step, of the head that was audited there; no value where it wasn't assessed."""
 
     step: int
+    head: str
     verdict: str | None
     statistic: str | None
     value: float | None
@@ -32,11 +33,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """The claims of one training run and head, by step; `missing` are steps without a record."""
+    """The claims of one training run, by step; what has to be known of it, as steps without a record."""
 
     name: str
     claims: Mapping[str, list[Point]]
-    missing: list[int]
+    notices: list[str]
 
 
 def turns(points: Sequence[Point]) -> list[str]:
@@ -54,19 +55,36 @@ def series(plan: Plan) -> list[Series]:
     for job in plan.jobs:
         if "step" in job.about:
             of.setdefault(_run(job), []).append(job)
-    found = []
-    for name, jobs in of.items():
-        points: dict[str, list[Point]] = {}
-        missing = []
-        for job in sorted(jobs, key=lambda job: int(job.about["step"])):
-            there = records(plan.report_dir / job.name)
-            if len(there) != 1:
-                missing.append(int(job.about["step"]))
-                continue
-            for claim in read_record(there[0]).claims:
-                points.setdefault(claim.id, []).append(_point(int(job.about["step"]), claim))
-        found.append(Series(name, points, missing))
-    return found
+    return [one for name, jobs in of.items() for one in _of_run(plan, name, jobs)]
+
+
+def _of_run(plan: Plan, name: str, jobs: Sequence[Job]) -> list[Series]:
+    """One series, or under `--head all` one a head."""
+    found: dict[str, dict[str, list[Point]]] = {}
+    missing, incomplete = [], []
+    for job in sorted(jobs, key=lambda job: int(job.about["step"])):
+        step, there = int(job.about["step"]), records(plan.report_dir / job.name)
+        missing += [] if there else [step]
+        for folder in there:
+            record = read_record(folder)
+            incomplete += [] if record.complete else [step]
+            label = record.target.label
+            points = found.setdefault(f"{name}, {label}" if job.about.get("head") == "all" else name, {})
+            for claim in record.claims:
+                points.setdefault(claim.id, []).append(_point(step, label, claim))
+    notices = [f"no record at steps {', '.join(map(str, missing))}"] if missing else []
+    notices += [f"incomplete records at steps {', '.join(map(str, sorted(set(incomplete))))}"] if incomplete else []
+    return [Series(one, claims, [*notices, *_heads(claims)]) for one, claims in found.items()] or [
+        Series(name, {}, notices)
+    ]
+
+
+def _heads(claims: Mapping[str, list[Point]]) -> list[str]:
+    """Where `--head auto` chose another head at another step: a verdict may turn by that alone."""
+    points = next(iter(claims.values()))
+    if len({point.head for point in points}) == 1:
+        return []
+    return ["not the same head at every step: " + ", ".join(f"step {point.step} {point.head}" for point in points)]
 
 
 def _run(job: Job) -> str:
@@ -77,12 +95,12 @@ def _run(job: Job) -> str:
     )
 
 
-def _point(step: int, claim: ClaimEntry) -> Point:
+def _point(step: int, head: str, claim: ClaimEntry) -> Point:
     statistic, value = claim.statistic or (None, None)
-    return Point(step, claim.verdict, statistic, None if value is None else float(value), claim.interval)
+    return Point(step, head, claim.verdict, statistic, None if value is None else float(value), claim.interval)
 
 
-def table(of: Series) -> Table:
+def table(place: int, of: Series) -> Table:
     """A line a claim: when its verdict turned, and what it was first and last; with a figure."""
     rows = [
         [
@@ -94,14 +112,14 @@ def table(of: Series) -> Table:
         for claim, points in of.claims.items()
     ]
     head = ["claim", "verdict turns at", "at the first step", "at the last step"]
-    return Table(of.name, head, rows, [figure(of)] if of.claims else [])
+    return Table(of.name, head, rows, [figure(place, of)] if of.claims else [])
 
 
 def _shown(point: Point) -> str:
     return "–" if point.value is None else f"{point.statistic} {number(point.value)}"
 
 
-def figure(of: Series) -> Figure:
+def figure(place: int, of: Series) -> Figure:
     """A small plot a claim: its statistic by step, with the interval."""
     plots: list[go.Figure] = []
     rows: list[list[Any]] = []
@@ -124,15 +142,16 @@ def figure(of: Series) -> Figure:
         )
         axis = {"type": "category", "categoryorder": "array", "categoryarray": [str(p.step) for p in points]}
         plots.append(plot([line], claim, 220, xaxis=axis | {"title": "step"}))
-        rows += [[claim, p.step, p.verdict, p.statistic, p.value, *(p.interval or (None, None))] for p in points]
+        rows += [
+            [claim, p.step, p.head, p.verdict, p.statistic, p.value, *(p.interval or (None, None))] for p in points
+        ]
     caption = (
         "Each claim's statistic by training step, with its 95 % interval; filled where the claim is supported. "
         "What to see: "
         "the step from which it is."
     )
-    columns = ["claim", "step", "verdict", "statistic", "value", "low", "high"]
-    name = "".join(c if c.isalnum() else "-" for c in of.name)
-    return Figure(f"emergence-{name}", "By training step", caption, caption, plots, columns, rows)
+    columns = ["claim", "step", "head", "verdict", "statistic", "value", "low", "high"]
+    return Figure(f"emergence-{place}", "By training step", caption, caption, plots, columns, rows)
 
 
 def write(plan: Plan) -> Path | None:
@@ -143,7 +162,7 @@ def write(plan: Plan) -> Path | None:
     content = [
         {
             "run": one.name,
-            "missing": one.missing,
+            "notices": one.notices,
             "claims": {
                 claim: {"turns": turns(points), "points": [asdict(point) for point in points]}
                 for claim, points in one.claims.items()
@@ -152,8 +171,8 @@ def write(plan: Plan) -> Path | None:
         for one in found
     ]
     write_atomically(plan.report_dir / "emergence.json", as_json({"schema": 1, "series": content}))
-    notices = [f"{one.name}: no record at steps {', '.join(map(str, one.missing))}." for one in found if one.missing]
-    page = sheet(f"Emergence: {plan.name}", notices, [table(one) for one in found])
+    notices = [f"{one.name}: {notice}." for one in found for notice in one.notices]
+    page = sheet(f"Emergence: {plan.name}", notices, [table(place, one) for place, one in enumerate(found)])
     path = plan.report_dir / "emergence.html"
     write_atomically(path, page)
     return path

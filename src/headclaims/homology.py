@@ -95,9 +95,7 @@ def distance(
 
 @dataclass(frozen=True)
 class Ranking:
-    """Heads with their distance by behaviour and by weights and their agreement of maps, None where it wasn't "
-    "to be had.
-    """
+    """Heads with their distance by behaviour and by weights and their agreement of maps; None where it can't be had."""
 
     heads: list[Head]
     behaviour: Float[np.ndarray, " head"] | None

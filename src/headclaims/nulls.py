@@ -44,6 +44,12 @@ class Null:
         """The size of the population."""
         return 0 if self.values is None else len(self.values)
 
+    def at_least_as_favourable(self, measured: float, favourable: Favourable) -> int:
+        """How many members are; one that is no number counts against the claim, too."""
+        if self.values is None:
+            return 0
+        return int((~(self.values < measured) if favourable == "high" else ~(self.values > measured)).sum())
+
     def p_value(self, measured: float, favourable: Favourable) -> float:
         """One-sided p of a measured value: (1 + #{at least as favourable})/(n + 1), and for the extreme of m draws
         1 − (1 − p)^m.
@@ -52,9 +58,7 @@ class Null:
         """
         if self.values is None:
             raise ValueError(f"null {self.population!r} is missing: {self.missing}")
-        # A member that is no number counts against the claim, too.
-        as_favourable = ~(self.values < measured) if favourable == "high" else ~(self.values > measured)
-        p = (1 + int(as_favourable.sum())) / (self.n + 1)
+        p = (1 + self.at_least_as_favourable(measured, favourable)) / (self.n + 1)
         return float(1 - (1 - p) ** self.chosen_among) if self.chosen_among > 1 else p
 
 

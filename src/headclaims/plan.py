@@ -49,9 +49,7 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Job:
-    """One audit of a plan: what it is of, by key, and the name of its folder; `run` is what all steps have in "
-    "common.
-    """
+    """One audit of a plan: what it is of, by key, and its folder's name; `run` is what all steps have in common."""
 
     about: Mapping[str, Any]
     name: str = field(init=False)

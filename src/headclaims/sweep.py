@@ -23,6 +23,8 @@ from headclaims.errors import BadInput
 from headclaims.ledger import RECORD_FILE, as_json, write_atomically
 from headclaims.plan import Job, Plan
 from headclaims.progress import track
+from headclaims.report.drawn import FIGURES_FILE
+from headclaims.report.reading import read_record
 
 FAILURE_FILE, DONE_FILE = "failure.json", "done"
 
@@ -63,6 +65,12 @@ def keep(folder: Path, job: Job, outcome: Outcome) -> None:
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_atomically(folder / FAILURE_FILE, as_json(failure))
+    for name in outcome.files or {}:
+        if Path(name).name == FIGURES_FILE:
+            # Drawing takes a library that no other sweep needs.
+            from headclaims.report.page import write_page
+
+            write_page((folder / name).parent)
     write_atomically(folder / DONE_FILE, "")
 
 
@@ -75,7 +83,6 @@ def workers(scheduler: str | None, n: int) -> Iterator[Any]:
     os.environ["OMP_NUM_THREADS"] = "1"  # a process a processor: more threads would wait for one another
     settings = {
         "distributed.scheduler.allowed-failures": 0,
-        "distributed.worker.memory.terminate": False,
         "distributed.comm.timeouts.connect": "20s",
     }
     with dask.config.set(settings):
@@ -88,7 +95,10 @@ def workers(scheduler: str | None, n: int) -> Iterator[Any]:
                 yield client
             return
         with (
-            LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
+            # No limit of memory: a worker that is over one is paused, and the sweep with it.
+            LocalCluster(
+                n_workers=n, threads_per_worker=1, memory_limit=0, dashboard_address=":0", silence_logs=50
+            ) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):
             yield client
@@ -132,6 +142,8 @@ def _outcome(future: Any) -> Outcome | None:
         return None
     except (CancelledError, OSError) as error:
         raise BadInput("the scheduler is gone; what is done is kept, the same command goes on with the rest") from error
+    except Exception as error:  # a worker that lacks the suite, say: the others go on
+        return Outcome(None, " ".join(f"{type(error).__name__}: {error}".split()))
     finally:
         future.release()
     return found
@@ -142,20 +154,40 @@ def sweep(plan: Plan, scheduler: str | None = None, n: int = PROCESSES) -> tuple
     todo = [job for job in plan.jobs if not is_done(plan.report_dir / job.name)]
     before = len(plan.jobs) - len(todo)
     if todo:
+        _check_folder(plan.report_dir)
         with workers(scheduler, min(n, len(todo))) as client:
             for job, outcome in track(outcomes(client, todo), "audits", len(todo)):
                 keep(plan.report_dir / job.name, job, outcome)
     return len(todo), before
 
 
+def _check_folder(folder: Path) -> None:
+    """Raise BadInput where no record could be kept, rather than after the first audit."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"report_dir {str(folder)!r}: {error}; wanted a folder to write into") from error
+
+
 def failures(plan: Plan) -> dict[str, str]:
-    """Why audits of a plan left no record, by their folder."""
+    """Why audits of a plan left no record, or none that is complete, by their folder."""
     found = {}
     for job in plan.jobs:
-        path = plan.report_dir / job.name / FAILURE_FILE
-        if path.is_file():
-            found[job.name] = str(json.loads(path.read_text(encoding="utf-8"))["reason"])
+        folder = plan.report_dir / job.name
+        if (folder / FAILURE_FILE).is_file():
+            found[job.name] = _reason(folder / FAILURE_FILE)
+        elif is_done(folder):
+            incomplete = [one for one in records(folder) if not read_record(one).complete]
+            if incomplete:
+                found[job.name] = f"incomplete: {incomplete[0]}"
     return found
+
+
+def _reason(path: Path) -> str:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["reason"])
+    except (ValueError, KeyError, TypeError):
+        return f"{path} is damaged"
 
 
 def forget_failures(plan: Plan) -> None:

@@ -75,8 +75,12 @@ class FullCheckpoint(Checkpoint):
 
     @cached_property
     def bos(self) -> int:
-        """The tokenizer's BOS, or its EOS where it has no BOS; raises BadCheckpoint where it has neither."""
+        """The tokenizer's BOS, or its EOS where it has no BOS; raises BadCheckpoint where the model has neither."""
         for token in (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id):
+            if token is not None and token >= (self.sizes.d_vocab or 0):
+                raise BadCheckpoint(
+                    f"{self.spec}: the tokenizer begins texts with token {token}; the model has {self.sizes.d_vocab}"
+                )
             if token is not None:
                 return int(token)
         raise BadCheckpoint(

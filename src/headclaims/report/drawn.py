@@ -18,6 +18,7 @@ from headclaims.category_score import Survey
 from headclaims.checkpoint.evidence import Head
 from headclaims.communities import AttentionGraph
 from headclaims.eigenspectrum import HeadSpectra
+from headclaims.nulls import Favourable
 from headclaims.prompts import CategoryPrompts, target_mask
 from headclaims.resampling import Resampled
 from headclaims.similarity import BIN_WIDTH, N_BINS, PAIRS_IN_A_BIN, ScoreBySimilarity, SimilarityCurve, lower_edge
@@ -295,12 +296,14 @@ class Part:
 
 @dataclass
 class NullValues:
-    """A null population of a claim: its members' values, and under `--head auto` among how many heads one was "
-    "chosen.
+    """A null population of a claim: its members' values, None for one without, and how many count against the claim.
+
+    Under `--head auto` and `all` the target is compared with the extreme of `chosen_among` draws.
     """
 
     population: str
     values: list[float | None]
+    at_least: int
     chosen_among: int
 
 
@@ -312,9 +315,11 @@ class ClaimFigures:
     parts: list[Part] = field(default_factory=list)
     compared: str = ""
     compared_value: float | None = None
-    favourable: str = "high"
+    favourable: Favourable = "high"
     nulls: list[NullValues] = field(default_factory=list)
     drawn: Drawn = field(default_factory=Drawn)
+    undrawn: dict[str, str] = field(default_factory=dict)
+    """Why a figure could not be had."""
 
     def measured(self, m: Measurement) -> None:
         """Take up a measurement."""
@@ -332,7 +337,12 @@ class ClaimFigures:
         self.compared_value = float(m.value if compared is None else compared.value)
         self.favourable = m.threshold.favourable if compared is None else compared.favourable
         self.nulls = [
-            NullValues(null.population, _known(null.values), null.chosen_among)
+            NullValues(
+                null.population,
+                _known(null.values),
+                null.at_least_as_favourable(self.compared_value, self.favourable),
+                null.chosen_among,
+            )
             for null in m.nulls
             if null.values is not None
         ]

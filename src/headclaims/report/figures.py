@@ -7,6 +7,7 @@ it, and its numbers as a table. Text that comes from a checkpoint is escaped: pl
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,7 +66,22 @@ def plain(text: str) -> str:
 def visible(text: str) -> str:
     """A token as a reader can see it: one leading space is left out, what doesn't print is spelt."""
     kept = text.removeprefix(" ")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in kept) or repr(text)
+    return printable(kept) or repr(text)
+
+
+def printable(text: str) -> str:
+    """Text with what doesn't print spelt: no end of a line, no control of a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def told_apart(tokens: Sequence[str]) -> list[str]:
+    """Tokens as a reader can see them; of two that then look the same the one without a leading space says so."""
+    shown = [visible(token) for token in tokens]
+    many = Counter(shown)
+    return [
+        f"{text} (no space)" if many[text] > 1 and not token.startswith(" ") else text
+        for text, token in zip(shown, tokens, strict=True)
+    ]
 
 
 def short(token: str) -> str:
@@ -131,32 +147,32 @@ BINS = 30
 
 def null_distributions(claim: str, of: ClaimFigures, target: str) -> Figure | None:
     """The null populations of a claim with the target marked; None where there are none."""
-    value, known = of.compared_value, {null.population: _finite(null) for null in of.nulls}
-    known = {name: values for name, values in known.items() if values}
-    if value is None or not known:
+    value = of.compared_value
+    drawn = [(null, _finite(null)) for null in of.nulls]
+    drawn = [(null, values) for null, values in drawn if values]
+    if value is None or not drawn:
         return None
     plots, said = [], []
-    for name, values in known.items():
+    for null, values in drawn:
         counted, edges = np.histogram(values, BINS, range=_span([*values, value]))
         middles, width = (edges[:-1] + edges[1:]) / 2, float(edges[1] - edges[0])
         bar = go.Bar(x=middles.tolist(), y=counted.tolist(), width=width, marker={"color": GREY}, showlegend=False)
-        above = sum(v >= value if of.favourable == "high" else v <= value for v in values)
-        said.append(f"of {len(values)} {name} {above} are at least as favourable")
         title = {"title": {"text": plain(of.compared.replace("_", " "))}}
-        plots.append(
-            plot([bar], plain(name), 210, xaxis=title, yaxis={"title": "members"}, **mark(value, plain(target)))
+        axes = {"xaxis": title, "yaxis": {"title": "members"}}
+        plots.append(plot([bar], plain(null.population), 210, **axes, **mark(value, plain(target))))
+        said.append(
+            f"of {len(null.values)} {null.population} {null.at_least} are at least as favourable{_extreme(null)}"
         )
-    more = next(
-        (f" With --head auto p is for the extreme of {n.chosen_among} draws." for n in of.nulls if n.chosen_among > 1),
-        "",
-    )
     way = "higher" if of.favourable == "high" else "lower"
-    caption = (
-        f"Null distributions, {target} marked at {number(value)}; {way} is more favourable: {'; '.join(said)}.{more}"
-    )
-    rows: list[list[Any]] = [[name, v] for name, values in known.items() for v in values]
+    caption = f"Null distributions, {target} marked at {number(value)}; {way} is more favourable: {'; '.join(said)}."
+    rows: list[list[Any]] = [[null.population, v] for null, values in drawn for v in values]
     rows.append([target, value])
     return Figure(f"nulls-{claim}", "Null distributions", caption, caption, plots, ["population", of.compared], rows)
+
+
+def _extreme(null: NullValues) -> str:
+    """What p is of where a head was looked for among many."""
+    return "" if null.chosen_among == 1 else f" (p is for the extreme of {null.chosen_among} draws, one a head)"
 
 
 def _finite(null: NullValues) -> list[float]:

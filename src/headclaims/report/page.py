@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
@@ -56,17 +56,14 @@ def write_page(folder: Path) -> Path:
 
 def page(record: Record, kept: dict[str, ClaimFigures], why: str | None = None) -> str:
     """The page of a record; `why` says why nothing is kept beside it."""
+    drawing = Drawing(kept, record.target.label, (record.target.layer, record.target.head))
     groups = [
-        Group(name, claims := list(some), group_figures(claims, kept, record))
+        Group(name, claims := list(some), drawing.of_group(claims))
         for name, some in groupby(record.claims, lambda claim: claim.group)
     ]
-    nulls = {
-        claim.id: figure
-        for claim in record.claims
-        if claim.id in kept and (figure := null_distributions(claim.id, kept[claim.id], record.target.label))
-    }
+    nulls = drawing.nulls(record.claims)
+    map_ = drawing.map(record.claims)
     suite = list(suite_figures(ROOT / "reports"))
-    map_, map_missing = _map(kept)
     every = [*(figure for group in groups for figure in group.figures), *nulls.values(), *suite]
     return _template("page.html").render(
         record=record,
@@ -75,7 +72,7 @@ def page(record: Record, kept: dict[str, ClaimFigures], why: str | None = None) 
         nulls=nulls,
         suite=suite,
         map=map_,
-        notices=[*notices(record), *([why] if why else []), *([map_missing] if map_missing else [])],
+        notices=[*notices(record), *([why] if why else []), *drawing.left_out],
         headline=headline(vars(record.counts), len(record.claims)),
         data=_data(every, map_),
         plotly=get_plotlyjs(),
@@ -109,43 +106,73 @@ def _claims(n: int) -> str:
     return "claim" if n == 1 else "claims"
 
 
-def group_figures(claims: list[ClaimEntry], kept: dict[str, ClaimFigures], record: Record) -> list[Figure]:
-    """The figures of a group of claims, in the order of the claims that brought them."""
-    found: list[Figure] = []
-    label = record.target.label
-    drawn = {claim.id: kept[claim.id].drawn for claim in claims if claim.id in kept}
-    for of in drawn.values():
-        found += _own_figures(of, (record.target.layer, record.target.head), label)
-    by_claim = {claim: of.effects for claim, of in drawn.items() if of.effects}
-    if by_claim:
-        wanted = {claim: kept[claim].parts[0].wanted for claim in by_claim if kept[claim].parts}
-        found.append(effects(by_claim, wanted))
-    return found
+MAPPED = "communities-are-semantic"
+Made = TypeVar("Made")
 
 
-def _own_figures(of: Drawn, target: tuple[int, int], label: str) -> list[Figure]:
-    """All but the effects, which several claims share a figure for, and the map."""
-    made = [
-        of.head_scores and head_scores(of.head_scores, target),
-        of.pattern and pattern(of.pattern),
-        of.blocks and blocks(of.blocks),
-        of.similarity and similarity(of.similarity),
-        of.spectrum and spectrum(of.spectrum, label),
-        of.scatter and scatter_plane(of.scatter, label),
-        of.steered_blocks and steered_blocks(of.steered_blocks),
-        of.steered_attention and steered_attention(of.steered_attention),
-    ]
-    return [figure for figure in made if figure]
+class Drawing:
+    """Draws what is kept of claims. Numbers that don't fit one another cost their figure, and that is said."""
 
+    def __init__(self, kept: dict[str, ClaimFigures], label: str, target: tuple[int, int]) -> None:
+        self.kept, self.label, self.target = kept, label, target
+        self.left_out = [
+            f"{claim}: no figure of {name.replace('_', ' ')}: {why}."
+            for claim, of in kept.items()
+            for name, why in of.undrawn.items()
+        ]
 
-def _map(kept: dict[str, ClaimFigures]) -> tuple[dict[str, Any] | None, str | None]:
-    graphs = [of.drawn.token_graph for of in kept.values() if of.drawn.token_graph]
-    if not graphs:
-        return None, None
-    try:
-        return token_map(graphs[0]), None
-    except NotAssessable as error:
-        return None, str(error)
+    def _try(self, claim: str, make: Callable[[], Made]) -> Made | None:
+        try:
+            return make()
+        except NotAssessable as error:
+            self.left_out.append(f"{error}.")
+        except (ValueError, IndexError, KeyError, TypeError, ArithmeticError) as error:
+            self.left_out.append(f"{claim}: a figure is left out, its numbers don't fit: {error}.")
+        return None
+
+    def nulls(self, claims: Sequence[ClaimEntry]) -> dict[str, Figure]:
+        """The null distributions of each claim that has some."""
+        found: dict[str, Figure] = {}
+        for claim in claims:
+            if claim.id in self.kept:
+                of = self.kept[claim.id]
+                figure = self._try(claim.id, partial(null_distributions, claim.id, of, self.label))
+                found |= {claim.id: figure} if figure is not None else {}
+        return found
+
+    def of_group(self, claims: Sequence[ClaimEntry]) -> list[Figure]:
+        """The figures of a group of claims: those that one brought, then the effects of all."""
+        found = []
+        drawn = {claim.id: self.kept[claim.id].drawn for claim in claims if claim.id in self.kept}
+        for claim, of in drawn.items():
+            found += [figure for make in self._own(of) if (figure := self._try(claim, make)) is not None]
+        by_claim = {claim: of.effects for claim, of in drawn.items() if of.effects}
+        if by_claim:
+            wanted = {claim: self.kept[claim].parts[0].wanted for claim in by_claim if self.kept[claim].parts}
+            figure = self._try(claims[0].group, partial(effects, by_claim, wanted))
+            found += [figure] if figure is not None else []
+        return found
+
+    def _own(self, of: Drawn) -> list[Callable[[], Figure]]:
+        """All but the effects, which several claims share a figure for, and the map."""
+        made = [
+            of.head_scores and partial(head_scores, of.head_scores, self.target),
+            of.pattern and partial(pattern, of.pattern),
+            of.blocks and partial(blocks, of.blocks),
+            of.similarity and partial(similarity, of.similarity),
+            of.spectrum and partial(spectrum, of.spectrum, self.label),
+            of.scatter and partial(scatter_plane, of.scatter, self.label),
+            of.steered_blocks and partial(steered_blocks, of.steered_blocks),
+            of.steered_attention and partial(steered_attention, of.steered_attention),
+        ]
+        return [make for make in made if make]
+
+    def map(self, claims: Sequence[ClaimEntry]) -> dict[str, Any] | None:
+        """The token map, beside the claim that is about it."""
+        graph = self.kept[MAPPED].drawn.token_graph if MAPPED in self.kept else None
+        if graph is None or MAPPED not in {claim.id for claim in claims}:
+            return None
+        return self._try(MAPPED, partial(token_map, graph))
 
 
 def _plotted(figure: Figure) -> dict[str, Any]:
@@ -191,6 +218,7 @@ def _template(name: str) -> Any:
     parts = files("headclaims.report") / "templates"
     environment.globals |= {
         "signs": SIGNS,
+        "mapped": MAPPED,
         "css": (parts / "page.css").read_text(encoding="utf-8"),
         "js": (parts / "page.js").read_text(encoding="utf-8") + (parts / "map.js").read_text(encoding="utf-8"),
     }

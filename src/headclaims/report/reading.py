@@ -13,6 +13,7 @@ from headclaims.ledger import RECORD_FILE, ClaimEntry, counts
 from headclaims.report.drawn import FIGURES_FILE, ClaimFigures, FiguresFile, record_key
 from headclaims.verdict import Verdict
 
+LARGEST = 1e300
 STRICT = ConfigDict(allow_inf_nan=False, extra="forbid")
 Content = TypeVar("Content")
 
@@ -107,6 +108,13 @@ def read_record(folder: Path) -> Record:
     ids = [claim.id for claim in record.claims]
     if len(set(ids)) < len(ids):
         raise BadInput(f"{path}: {max(ids, key=ids.count)} stands there twice; wanted each claim once")
+    large = [
+        c.id
+        for c in record.claims
+        if any(abs(v) > LARGEST for v in (*c.measured.values(), *(c.reported or {}).values()))
+    ]
+    if large:
+        raise BadInput(f"{path}: {large[0]} has a number beyond those of a float; wanted measured ones")
     if vars(record.counts) != counts(record.claims):
         raise BadInput(f"{path}: counts {vars(record.counts)}; wanted those of its claims, {counts(record.claims)}")
     return record

@@ -47,8 +47,8 @@ def counterfeits(of: dict[str, Any]) -> Figure:
     rows = [[claim, name, expected[name][claim], found[name][claim]] for claim in claims for name in names]
     against = sum(e not in ("free", f) for _, _, e, f in rows)
     caption = (
-        f"Every claim on {len(names) - 1} counterfeits, each the planted checkpoint with one property changed: x "
-        "falls, o is not "
+        f"Every claim on {len(names) - 1} counterfeits, the planted checkpoint with one thing changed or weights "
+        "at random: x falls, o is not "
         f"assessable, the rest stand. {against} of {len(rows)} cells are against what was expected beforehand. What to "
         "see: a red cell in every row of an empirical claim, on a counterfeit that leaves most others standing."
     )

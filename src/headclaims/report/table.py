@@ -26,7 +26,7 @@ def rows(claims: Sequence[ClaimEntry]) -> list[list[str]]:
     return [[c.id, reported(c), measured(c), p_values(c), c.verdict or "error", ", ".join(c.flags)] for c in claims]
 
 
-def _cells(cells: list[list[str]]) -> list[list[str]]:
+def markdown_cells(cells: list[list[str]]) -> list[list[str]]:
     """Cells of a Markdown table: a pipe would end them, a tag would be one."""
     return [[_text(cell).replace("|", "\\|") for cell in row] for row in cells]
 
@@ -121,7 +121,7 @@ def markdown(record: Mapping[str, Any], claims: Sequence[ClaimEntry], prompts: s
         f"- suite: headclaims {suite['version']}, commit `{suite['commit'] or '–'}`, {record['started']}",
     ]
     head += [f"- {_text(why)}"] if why else []
-    table = tabulate(_cells(rows(claims)), headers=COLUMNS, tablefmt="github", disable_numparse=True)
+    table = tabulate(markdown_cells(rows(claims)), headers=COLUMNS, tablefmt="github", disable_numparse=True)
     fold = ["<details><summary>What each claim says, and what was measured</summary>", ""]
     return "\n".join([*head, "", table, "", *fold, *(line for c in claims for line in _section(c)), "</details>", ""])
 

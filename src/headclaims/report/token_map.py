@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from headclaims.errors import NotAssessable
 from headclaims.report.drawn import TokenGraph
-from headclaims.report.figures import visible
+from headclaims.report.figures import told_apart
 from headclaims.report.table import number
 
 WITHIN, ACROSS = 8.0, 0.2
@@ -57,13 +57,14 @@ def central(graph: TokenGraph) -> list[list[int]]:
 
 def token_map(graph: TokenGraph) -> dict[str, Any]:
     """What the page's map is drawn from, and what is said of it."""
-    names = [", ".join(visible(graph.tokens[token]) for token in some) for some in central(graph)]
+    tokens = told_apart(graph.tokens)
+    names = [", ".join(tokens[token] for token in some) for some in central(graph)]
     sizes = Counter(graph.community)
     own = len({a for a, b in graph.edges if a == b})
     place = {community: number for number, community in enumerate(sorted(sizes))}
     said = "; ".join(f"{name} ({sizes[c]})" for name, c in zip(names, sorted(sizes), strict=True))
     return {
-        "tokens": [visible(token) for token in graph.tokens],
+        "tokens": tokens,
         "edges": [list(edge) for edge in graph.edges],
         "scores": graph.scores,
         "community": [place[c] for c in graph.community],

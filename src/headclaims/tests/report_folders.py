@@ -129,7 +129,7 @@ def figures() -> dict[str, ClaimFigures]:
         "smaller gap",
         1.25,
         "high",
-        [NullValues("other heads", [0.5, None, 1.0, 1.25, 2.0], 4)],
+        [NullValues("other heads", [0.5, None, 1.0, 1.25, 2.0], 3, 4)],
         drawn(),
     )
     return {

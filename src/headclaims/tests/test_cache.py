@@ -9,7 +9,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -215,17 +215,8 @@ def test_a_computation_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert compute.calls == 1
 
 
-def test_writing_leaves_no_scratch_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = Cache(tmp_path)
-    cache.tensors("E", 1, INPUTS, Counted(TENSORS))
-    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} <= {".safetensors", ".lock"}
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("headclaims.cache.save_file", full)
-    with pytest.raises(OSError, match="No space left"):
-        cache.tensors("E", 2, INPUTS, Counted(TENSORS))
+def test_writing_leaves_no_scratch_file(tmp_path: Path) -> None:
+    Cache(tmp_path).tensors("E", 1, INPUTS, Counted(TENSORS))
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} <= {".safetensors", ".lock"}
 
 
@@ -290,3 +281,53 @@ def test_two_processes_at_once_compute_once(tmp_path: Path) -> None:
     computed = (tmp_path / "computed").read_text().split()
     assert len(computed) == 1
     assert said == [f"{float(computed[0])}"] * 2
+
+
+def test_a_process_that_is_killed_leaves_the_work_to_the_next(tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    first = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), "1"], stdout=subprocess.DEVNULL)
+    patience = time.monotonic() + 60
+    while not (tmp_path / "computed").exists() and time.monotonic() < patience:
+        time.sleep(0.005)
+    first.kill()
+    first.wait()
+    found = Cache(tmp_path / "cache").tensors("E", 1, {"W": torch.ones(3)}, lambda: {"by": torch.tensor([2.0])})
+    assert found["by"].tolist() == [2]
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
+
+
+NO_SPACE = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize("error", [NO_SPACE, OSError(28, "No space left on device")])
+def test_a_full_disk_costs_the_entry_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("headclaims.cache.save_file", full)
+    kept = Cache(tmp_path)
+    for value in (1.0, 2.0):
+        found = kept.tensors("a", 1, {"x": "same"}, lambda value=value: {"y": torch.tensor([value])})  # type: ignore[misc]
+        assert found["y"].tolist() == [value]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"headclaims: the cache at {tmp_path} can't be used, going on without: ")
+    assert "No space left on device" in line
+    assert not list(tmp_path.rglob("*.safetensors"))
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_folder_that_is_none_costs_nothing_either(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    found = Cache(tmp_path / "file").tensors("a", 1, {}, lambda: {"y": torch.ones(1)})
+    assert found["y"].tolist() == [1]
+    assert "going on without" in capsys.readouterr().err
+
+
+def test_an_error_of_the_computation_is_its_own(tmp_path: Path) -> None:
+    def broken() -> dict[str, torch.Tensor]:
+        raise OSError("out of luck")
+
+    with pytest.raises(OSError, match="out of luck"):
+        Cache(tmp_path).tensors("a", 1, {}, broken)

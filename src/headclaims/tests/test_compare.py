@@ -145,6 +145,33 @@ def test_other_settings_are_refused_or_said(
     assert first == f"Settings differ, so that numbers are not of the same thing: {says}."
 
 
+def test_a_head_that_was_looked_for_is_another_thing(tmp_path: Path) -> None:
+    paths = [
+        folder(tmp_path / name, [claim("a", measured={"x": 1.0})], {"head": head})
+        for name, head in (("one", "L1H5"), ("two", "L2H0"), ("three", "auto"))
+    ]
+    assert load(paths[:2]).notices == []
+    with pytest.raises(BadInput, match="settings differ: head named, auto;"):
+        load(paths)
+
+
+def test_a_record_that_is_named_twice_is_compared_once(three: list[Path]) -> None:
+    assert len(load([three[0], three[1], three[0] / "claims.json"]).records) == 2
+    with pytest.raises(BadInput, match="1 record"):
+        load([three[0], three[0]])
+
+
+def test_names_are_text_in_every_format(tmp_path: Path) -> None:
+    name = "x|y <img src=x>@octocat\n\x1b[31mred"
+    paths = [folder(tmp_path / str(n), [claim("a", measured={"x": 1.0})], name=name) for n in range(2)]
+    found = load(paths)
+    for text in (as_text(found), as_text(found, "github")):
+        assert "\x1b" not in text
+        assert len([line for line in text.splitlines() if "octocat" in line]) == 1
+    assert "<img" not in as_text(found, "github")
+    assert "@" not in as_text(found, "github")
+
+
 def test_another_schema_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [folder(tmp_path / name, [claim("a", measured={"x": 1.0})]) for name in ("one", "two")]
     content = json.loads((paths[1] / "claims.json").read_text(encoding="utf-8"))

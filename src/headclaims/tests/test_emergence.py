@@ -15,7 +15,7 @@ STEPS = (0, 10, 200)
 
 def point(step: int, verdict: str | None) -> Point:
     """A claim at a step."""
-    return Point(step, verdict, "x", 1.0, None)
+    return Point(step, "L1H5", verdict, "x", 1.0, None)
 
 
 def test_turns_are_the_steps_at_which_the_verdict_is_another() -> None:
@@ -58,7 +58,7 @@ def test_a_sweep_over_steps_says_when_a_claim_emerges(plan: Path, capsys: pytest
     assert f"by training step: {plan.parent}/sweep/emergence.html" in capsys.readouterr().out
     (one,) = series(Plan.read(plan))
     assert one.name == f"{plan.parent}/step{{step}}.safetensors, no_cache True"
-    assert one.missing == [10]
+    assert one.notices == ["no record at steps 10"]
     kin = one.claims["attends-within-category"]
     assert [(p.step, p.verdict) for p in kin] == [(0, "not supported"), (200, "supported")]
     assert kin[0].value is not None
@@ -66,7 +66,7 @@ def test_a_sweep_over_steps_says_when_a_claim_emerges(plan: Path, capsys: pytest
     assert kin[1].value / kin[0].value == pytest.approx(0.9 / 0.02, rel=1e-3)
     content = json.loads((plan.parent / "sweep" / "emergence.json").read_text(encoding="utf-8"))
     (kept,) = content["series"]
-    assert kept["missing"] == [10]
+    assert kept["notices"] == ["no record at steps 10"]
     assert kept["claims"]["attends-within-category"]["turns"] == ["step 200: not supported → supported"]
     assert kept["claims"]["inertia"]["turns"] == []
     page = (plan.parent / "sweep" / "emergence.html").read_text(encoding="utf-8")
@@ -80,3 +80,23 @@ def test_a_plan_without_steps_has_no_emergence(tmp_path: Path) -> None:
     path.write_text(f'report_dir = "{tmp_path}/sweep"\n[[audit]]\ncheckpoint = "a"', encoding="utf-8")
     assert write(Plan.read(path)) is None
     assert not (tmp_path / "sweep").exists()
+
+
+def test_heads_that_differ_by_step_are_said_and_every_head_is_its_own_series(plan: Path) -> None:
+    """At step 0 no head attends to kin and chance chooses; under `--head all` each head has a series."""
+    text = plan.read_text(encoding="utf-8").replace("step = [200, 0, 10]", 'step = [200, 0]\nhead = ["auto", "all"]')
+    plan.write_text(text, encoding="utf-8")
+    assert main(["sweep", str(plan), "--workers", "1"]) == 0
+    found = series(Plan.read(plan))
+    assert len(found) == 1 + 24
+    auto = found[0]
+    assert [point.head for point in auto.claims["suppresses-self"]][1] == "L1H5"
+    assert len(auto.notices) == 1
+    assert auto.notices[0].startswith("not the same head at every step: step 0 L")
+    assert auto.notices[0].endswith(", step 200 L1H5")
+    assert [one.name.rsplit(", ", 1)[1] for one in found[1:]] == [
+        f"L{layer}H{head}" for layer in range(3) for head in range(8)
+    ]
+    assert all(not one.notices for one in found[1:])
+    page = (plan.parent / "sweep" / "emergence.html").read_text(encoding="utf-8")
+    assert page.count("<figure") == 25

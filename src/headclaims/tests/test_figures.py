@@ -1,5 +1,6 @@
 """Figures: what is drawn is what was kept, said in words, and text of a checkpoint is text."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,13 +8,12 @@ import pytest
 
 from headclaims.ledger import ClaimEntry
 from headclaims.report.attention_figures import effects, head_scores, pattern, steered_attention
-from headclaims.report.drawn import ClaimFigures, HeadScores, NullValues
+from headclaims.report.drawn import ClaimFigures, Drawn, HeadScores, NullValues
 from headclaims.report.figures import Figure, folded, null_distributions, plain, short, visible
 from headclaims.report.map_figures import blocks, similarity, steered_blocks
-from headclaims.report.page import group_figures
-from headclaims.report.reading import read_record
+from headclaims.report.page import Drawing
 from headclaims.report.spectrum_figures import scatter_plane, spectrum
-from headclaims.tests.report_folders import HOSTILE, claims, drawn, figures, write_folder
+from headclaims.tests.report_folders import HOSTILE, claims, drawn, figures
 
 DRAWN = drawn()
 ALL: dict[str, Figure] = {
@@ -158,34 +158,76 @@ def test_steering_strip_by_strip() -> None:
 
 
 def test_null_distributions_mark_the_target() -> None:
+    """The member without a number is not drawn, and counted as p counts it."""
     of = figures()["category-score-lowest"]
     figure = null_distributions("a-claim", of, "L1H2")
     assert figure is not None
-    (plot,) = figure.plots
-    assert sum(plot.data[0].y) == 4
-    assert plot.layout.shapes[0].x0 == plot.layout.shapes[0].x1 == 1.25
-    # 1.25 and 2 are at least as high; the member without a number is not drawn.
-    assert "of 4 other heads 2 are at least as favourable" in figure.caption
-    assert "extreme of 4 draws" in figure.caption
-    of.favourable = "low"
-    lower = null_distributions("a-claim", of, "L1H2")
-    assert lower is not None
-    assert "of 4 other heads 3 are at least as favourable" in lower.caption
+    (drawn,) = figure.plots
+    assert sum(drawn.data[0].y) == 4
+    assert drawn.layout.shapes[0].x0 == drawn.layout.shapes[0].x1 == 1.25
+    assert "higher is more favourable: of 5 other heads 3 are at least as favourable" in figure.caption
+    assert "(p is for the extreme of 4 draws, one a head)" in figure.caption
 
 
 def test_a_null_of_one_value_is_drawn_and_one_of_none_is_not() -> None:
-    flat = ClaimFigures("", compared="x", compared_value=1.0, nulls=[NullValues("heads", [1.0] * 5, 1)])
+    flat = ClaimFigures("", compared="x", compared_value=1.0, nulls=[NullValues("heads", [1.0] * 5, 5, 1)])
     figure = null_distributions("a-claim", flat, "L1H2")
     assert figure is not None
     assert sum(figure.plots[0].data[0].y) == 5
-    empty = ClaimFigures("", compared="x", compared_value=1.0, nulls=[NullValues("heads", [None], 1)])
+    empty = ClaimFigures("", compared="x", compared_value=1.0, nulls=[NullValues("heads", [None], 1, 1)])
     assert null_distributions("a-claim", empty, "L1H2") is None
     assert null_distributions("a-claim", ClaimFigures(""), "L1H2") is None
 
 
-def test_a_group_has_its_claims_figures(tmp_path: Any) -> None:
-    record = read_record(write_folder(tmp_path))
+def test_a_group_has_its_claims_figures() -> None:
     behaviour: list[ClaimEntry] = [c for c in claims() if c.group == "Behaviour"]
-    found = group_figures(behaviour, figures(), record)
+    drawing = Drawing(figures(), "L1H2", (1, 2))
+    found = drawing.of_group(behaviour)
     assert sorted(figure.name for figure in found) == sorted(ALL)
-    assert HOSTILE not in "".join(str(plot.to_plotly_json()) for figure in found for plot in figure.plots)
+    assert HOSTILE not in "".join(str(drawn.to_plotly_json()) for figure in found for drawn in figure.plots)
+    assert drawing.left_out == []
+
+
+SPOILT: dict[str, Callable[[Drawn], object]] = {
+    "no heads": lambda of: setattr(of.head_scores, "heads", []),
+    "too few scores": lambda of: setattr(of.head_scores, "scores", [1.0]),
+    "a target beyond": lambda of: setattr(of.pattern, "targets", [[0], [0], [99]]),
+    "ragged blocks": lambda of: setattr(of.blocks, "scores", [[1.0], [1.0, 2.0]]),
+    "a head that is none of the spectrum": lambda of: setattr(of.spectrum, "heads", ["L9H9"] * 6),
+    "a count below zero": lambda of: setattr(of.spectrum, "negative", [-1, 2, 2, 3, 0, 2]),
+    "no head in the plane": lambda of: setattr(of.scatter, "heads", []),
+    "no bin": lambda of: [
+        setattr(of.similarity, name, []) for name in ("cosine", "mean", "low", "high", "pairs", "vocabulary")
+    ],
+    "too few α": lambda of: setattr(of.steered_blocks, "alphas", [1.0]),
+    "too few shares": lambda of: setattr(of.steered_attention, "kin", []),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_numbers_that_do_not_fit_cost_their_figure_alone(what: str) -> None:
+    kept = figures()
+    SPOILT[what](kept["category-score-lowest"].drawn)
+    drawing = Drawing(kept, "L1H2", (1, 2))
+    found = drawing.of_group([c for c in claims() if c.group == "Behaviour"])
+    assert len(found) == len(ALL) - 1
+    (line,) = drawing.left_out
+    assert line.startswith("category-score-lowest: a figure is left out, its numbers don't fit: ")
+
+
+def test_a_map_whose_edges_lead_nowhere_is_left_out() -> None:
+    kept = figures()
+    graph = kept["communities-are-semantic"].drawn.token_graph
+    assert graph is not None
+    graph.edges[0] = (0, 99)
+    drawing = Drawing(kept, "L1H2", (1, 2))
+    assert drawing.map(claims()) is None
+    assert drawing.left_out
+
+
+def test_what_could_not_be_drawn_is_said() -> None:
+    kept = figures()
+    kept["category-score-lowest"].undrawn["steered_blocks"] = "ValueError: out of luck"
+    assert Drawing(kept, "L1H2", (1, 2)).left_out == [
+        "category-score-lowest: no figure of steered blocks: ValueError: out of luck."
+    ]

@@ -913,6 +913,7 @@ def test_a_page_of_recorded_attention(evidence: Path, tmp_path: Path, workers: t
     assert (null["population"], len(null["values"])) == ("permuted labels", gap["nulls"][0]["n"])
     at_least = sum(value >= first["compared_value"] for value in null["values"])
     assert (1 + at_least) / (1 + len(null["values"])) == pytest.approx(gap["nulls"][0]["p"])
+    assert null["at_least"] == at_least
     assert len(first["drawn"]["head_scores"]["scores"]) == 3 * HEADS
     assert 'id="nulls-category-score-lowest"' in page
     assert 'id="pattern"' in page
@@ -946,3 +947,73 @@ def test_the_footer_is_in_colour_on_a_terminal_alone(evidence: Path, tmp_path: P
     plain = in_a_terminal(options, tmp_path, {"TERM": "xterm", "NO_COLOR": "1"})
     assert "\x1b[3" not in plain
     assert "category-score-lowest" in plain
+
+
+FULL_DISK = """
+import sys
+import pytest
+
+def full(path, text):
+    raise OSError(28, "No space left on device", str(path))
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish():
+    sys.modules["fixtures.ledger"].write_atomically = full
+"""
+
+
+def test_a_full_disk_costs_the_record_and_not_what_was_found(evidence: Path, tmp_path: Path) -> None:
+    options = ("--checkpoint", evidence / "recorded.safetensors", "-p", "injected")
+    run = run_claims(*options, reports=tmp_path / "reports", env=with_plugin(tmp_path, FULL_DISK))
+    assert run.status == 2
+    lines = run.stdout.splitlines()
+    assert "4 of 32 claims assessed, 4 supported, 4 found" in lines
+    assert any(line.startswith("no record: [Errno 28] No space left on device") for line in lines)
+    assert_no_traceback(run)
+    assert not (tmp_path / "reports").exists()
+
+
+def test_one_thread_or_two_cached_or_not_the_same_is_found(tmp_path: Path) -> None:
+    """The same verdicts and flags; measured values and p to a ten-thousandth of themselves."""
+    options = ("--checkpoint", random_folder(3, clustered=True), "--prompts", "12", "--seq-len", "32")
+    cache = {"HEADCLAIMS_CACHE": str(tmp_path / "cache")}
+    ways: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+        "one thread": (("--no-cache",), {"OMP_NUM_THREADS": "1"}),
+        "two threads": (("--no-cache",), {"OMP_NUM_THREADS": "2"}),
+        "cold": ((), cache | {"OMP_NUM_THREADS": "1"}),
+        "warm": ((), cache | {"OMP_NUM_THREADS": "2"}),
+        "workers": (("--no-cache", "-n", "2"), {"OMP_NUM_THREADS": "1"}),
+    }
+    runs = {
+        name: run_claims(*options, *more, reports=tmp_path / name / "reports", env=env)
+        for name, (more, env) in ways.items()
+    }
+    first = runs["one thread"]
+    for name, run in runs.items():
+        assert run.verdicts == first.verdicts, name
+        for claim_id, claim in run.claims.items():
+            other = first.claims[claim_id]
+            assert claim["measured"] == pytest.approx(other["measured"], rel=1e-4, abs=1e-6), (name, claim_id)
+            p = [null["p"] for null in claim["nulls"]]
+            assert p == pytest.approx([null["p"] for null in other["nulls"]], rel=1e-4), (name, claim_id)
+
+
+@pytest.mark.slow
+def test_a_page_of_the_planted_checkpoint_draws_what_was_measured(tmp_path: Path) -> None:
+    """Every figure is there; the first of a claim's effects is the one that the record has."""
+    run = run_claims("--checkpoint", "planted", "--html", reports=tmp_path / "reports")
+    kept = json.loads((run.folder / "figures.json").read_text(encoding="utf-8"))["claims"]
+    drawn = {name for claim in kept.values() for name, of in claim["drawn"].items() if of is not None}
+    assert drawn == set(kept["inertia"]["drawn"])
+    assert not any(claim["undrawn"] for claim in kept.values())
+    with_effects = [name for name, claim in kept.items() if claim["drawn"]["effects"]]
+    assert len(with_effects) == 7
+    for name in with_effects:
+        first = kept[name]["drawn"]["effects"][0]
+        assert first["kind"] in ("mean", "E mean"), name
+        assert first["effect"] == pytest.approx(run.claims[name]["measured"]["effect"], rel=1e-4), name
+        assert first["interval"] == pytest.approx(run.claims[name]["interval"], rel=1e-4), name
+    for name, claim in kept.items():
+        for null, stated in zip(claim["nulls"], run.claims[name]["nulls"], strict=True):
+            assert (1 + null["at_least"]) / (1 + stated["n"]) == pytest.approx(stated["p"]), name
+    assert (run.folder / "index.html").stat().st_size < 8e6

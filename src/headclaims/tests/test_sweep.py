@@ -271,6 +271,47 @@ def test_a_thousand_audits_of_recorded_attention_in_one_process(tmp_path: Path) 
     assert memory[-2] - memory[0] < 64 * 2**20
 
 
+def test_a_record_that_is_incomplete_is_a_failure_that_can_be_tried_again(evidence: Path) -> None:
+    path = write_plan(evidence, f'[[audit]]\ncheckpoint = "{evidence}/recorded.safetensors"\nno_cache = true')
+    plan = Plan.read(path)
+    assert main(["sweep", str(path), "--workers", "1"]) == 0
+    (folder,) = records(plan.report_dir)
+    content = read_record(folder / "claims.json")
+    (folder / "claims.json").write_text(json.dumps(content | {"complete": False}), encoding="utf-8")
+    assert main(["sweep", str(path)]) == 1
+    assert list(failures(plan).values()) == [f"incomplete: {folder}"]
+    assert main(["sweep", str(path), "--workers", "1", "--again"]) == 0
+    assert read_record(folder / "claims.json")["complete"]
+
+
+def test_a_page_where_the_plan_asks_for_one(evidence: Path) -> None:
+    path = write_plan(evidence, f'[[audit]]\ncheckpoint = "{evidence}/recorded.safetensors"\nhtml = true')
+    assert main(["sweep", str(path), "--workers", "1"]) == 0
+    (folder,) = records(Plan.read(path).report_dir)
+    assert sorted(one.name for one in folder.iterdir()) == ["claims.json", "claims.md", "figures.json", "index.html"]
+
+
+@pytest.mark.parametrize("report_dir", ["{evidence}/recorded.safetensors", "a\\u0000b"])
+def test_a_folder_that_can_not_be_written_is_one_line(
+    evidence: Path, report_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = evidence / "plan.toml"
+    where = report_dir.format(evidence=evidence)
+    path.write_text(f'report_dir = "{where}"\n[[audit]]\ncheckpoint = "a"', encoding="utf-8")
+    assert main(["sweep", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("headclaims: report_dir ")
+
+
+def test_a_damaged_reason_is_a_reason(tmp_path: Path) -> None:
+    path = write_plan(tmp_path, '[[audit]]\ncheckpoint = "a"')
+    plan = Plan.read(path)
+    folder = plan.report_dir / plan.jobs[0].name
+    keep(folder, plan.jobs[0], Outcome(None, "out of luck"))
+    (folder / "failure.json").write_text("{", encoding="utf-8")
+    assert failures(plan) == {plan.jobs[0].name: f"{folder / 'failure.json'} is damaged"}
+
+
 def test_sweeping_nothing_new_starts_no_worker(evidence: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_plan(evidence, f'[[audit]]\ncheckpoint = "{evidence}/recorded.safetensors"')
     plan = Plan.read(path)

@@ -1,0 +1,156 @@
+"""Spoilt files of every kind are read or refused in one line; hostile ones write nothing and take no time."""
+
+import json
+import struct
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from headclaims.audits import audit_files
+from headclaims.errors import BadInput
+from headclaims.ledger import ClaimEntry, NullEntry, VariantEntry, as_json, counts
+from headclaims.report.reading import read_record
+from headclaims.tests.claims_run import snapshot
+from headclaims.tests.evidence_files import header, partial_weights
+from headclaims.tests.fuzzing import KINDS, fuzz
+from headclaims.tests.report_folders import record
+from headclaims.verdict import Flag, Verdict
+
+MODELS = ("folder", "gguf")
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - set(MODELS)))
+def test_spoilt_files_are_read_or_refused_in_one_line(kind: str) -> None:
+    assert fuzz(kind, 60, seed=7) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", MODELS)
+def test_spoilt_models_are_read_or_refused_in_one_line(kind: str) -> None:
+    assert fuzz(kind, 60, seed=7) == []
+
+
+def refused(path: Path) -> str:
+    """The line with which a file is refused, at once and without a trace on disk."""
+    before, start = snapshot(path.parent), time.monotonic()
+    with pytest.raises(BadInput) as raised:
+        audit_files(["--checkpoint", str(path), "--no-cache"])
+    assert time.monotonic() - start < 10
+    assert snapshot(path.parent) == before
+    line = str(raised.value)
+    assert "\n" not in line
+    return line
+
+
+def with_header(path: Path, content: dict[str, object], body: bytes = b"", size: int | None = None) -> Path:
+    """A safetensors file by hand."""
+    text = json.dumps(content).encode()
+    path.write_bytes(struct.pack("<Q", len(text) if size is None else size) + text + body)
+    return path
+
+
+def test_a_header_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
+    for size in (2**63, 2**40, 10**9, 0, 1):
+        assert "no readable safetensors file" in refused(with_header(tmp_path / "a.safetensors", {}, b"x" * 64, size))
+
+
+def test_a_tensor_beyond_the_file_is_refused(tmp_path: Path) -> None:
+    beyond = {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}
+    assert "no readable safetensors file" in refused(with_header(tmp_path / "a.safetensors", {"W": beyond}, b"x" * 64))
+
+
+def test_metadata_of_a_hundred_megabytes_are_refused(tmp_path: Path) -> None:
+    metadata = {"__metadata__": header("partial-weights") | {"config": "[" * 100_000_000}}
+    refused(with_header(tmp_path / "a.safetensors", metadata))
+
+
+def test_names_that_lead_elsewhere_lead_nowhere(tmp_path: Path) -> None:
+    """A tensor's name is no path, and neither is a checkpoint's; what is audited writes into its own folder."""
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    parts = partial_weights()
+    parts.tensors["../../outside"] = torch.zeros(2)
+    parts.metadata["name"] = "../../outside"
+    path = parts.write(inside / "weights.safetensors")
+    files = audit_files(["--checkpoint", str(path), "--no-cache", "--report-dir", str(inside / "reports")])
+    assert list(files) == ["weights/claims.json", "weights/claims.md"]
+    assert sorted(snapshot(tmp_path)) == ["inside/weights.safetensors"]
+
+
+def test_code_in_a_folder_is_not_run(tmp_path: Path) -> None:
+    """A model whose config asks for code of its own is refused, and the code not run."""
+    ran = tmp_path / "ran"
+    folder = tmp_path / "model"
+    folder.mkdir()
+    config = {
+        "model_type": "hostile",
+        "auto_map": dict.fromkeys(("AutoConfig", "AutoModelForCausalLM"), "hostile.Hostile"),
+    }
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "hostile.py").write_text(f"open({str(ran)!r}, 'w')\nclass Hostile: pass\n", encoding="utf-8")
+    save_file({"a": torch.zeros(2)}, folder / "model.safetensors")
+    refused(folder)
+    assert not ran.exists()
+
+
+def test_a_pickle_in_place_of_weights_is_not_run(tmp_path: Path) -> None:
+    ran, folder = tmp_path / "ran", tmp_path / "model"
+    folder.mkdir()
+
+    class Hostile:
+        def __reduce__(self) -> tuple[object, tuple[str, str]]:
+            return open, (str(ran), "w")
+
+    config = {
+        "model_type": "gpt2",
+        "n_layer": 2,
+        "n_head": 6,
+        "n_embd": 48,
+        "vocab_size": 40,
+        "architectures": ["GPT2LMHeadModel"],
+    }
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    torch.save({"transformer.wte.weight": Hostile()}, folder / "pytorch_model.bin")
+    refused(folder)
+    assert not ran.exists()
+
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
+TEXT = st.text(max_size=30)
+ENTRIES = st.builds(
+    ClaimEntry,
+    id=st.text(min_size=1, max_size=20),
+    group=TEXT,
+    statement=TEXT,
+    source=TEXT,
+    verdict=st.none() | st.sampled_from(Verdict),
+    flags=st.lists(st.sampled_from(Flag), unique=True),
+    measured=st.dictionaries(TEXT, NUMBERS, max_size=3),
+    interval=st.none() | st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=2),
+    reported=st.none() | st.dictionaries(TEXT, NUMBERS, max_size=2),
+    nulls=st.lists(
+        st.builds(NullEntry, TEXT, st.none() | st.integers(0, 999), st.none() | st.floats(0, 1)), max_size=2
+    ),
+    variants=st.lists(
+        st.builds(VariantEntry, TEXT, st.floats(allow_nan=False, allow_infinity=False), st.booleans()), max_size=2
+    ),
+    reason=st.none() | TEXT,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ENTRIES, max_size=4, unique_by=lambda entry: entry.id), st.booleans())
+def test_any_record_is_read_as_it_was_written(entries: list[ClaimEntry], complete: bool) -> None:
+    import tempfile
+
+    content = record(entries, complete)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "claims.json").write_text(as_json(content), encoding="utf-8")
+        found = read_record(Path(folder))
+    assert found.claims == entries
+    assert (found.complete, vars(found.counts)) == (complete, counts(entries))
