@@ -242,6 +242,11 @@ class Checkpoint(ABC):
         raise self._lacking(Capability.EMBEDDING)
 
     @property
+    def window(self) -> int | None:
+        """How many of the last tokens a layer's attention sees at the fewest; None where it sees all."""
+        return None
+
+    @property
     def learned_positions(self) -> bool:
         """Whether positions are an embedding that is added, rather than a rotation of queries and keys."""
         raise self._lacking(Capability.INTERVENTIONS)

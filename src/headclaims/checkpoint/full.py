@@ -23,6 +23,7 @@ from headclaims.checkpoint.quiet import quiet
 from headclaims.errors import BadCheckpoint, NotAssessable
 
 PATTERN_TOLERANCE = 1e-4
+WINDOWS = ("sliding_window", "window_size")
 QUERY_NORMS = ("q_norm", "q_layernorm", "query_layernorm", "query_norm")
 COARSE_TOLERANCE = 0.02  # of attention in bfloat16 or float16
 
@@ -42,6 +43,13 @@ class FullCheckpoint(Checkpoint):
             self.lacks[Capability.QK] = "queries and keys are normalised per head: the bilinear form is not the score"
         elif getattr(config, "attn_logit_softcapping", None):
             self.lacks[Capability.QK] = "attention scores are capped: the bilinear form is not the score"
+
+    @property
+    def window(self) -> int | None:
+        """The shortest window of the config, in tokens."""
+        config = self._bridge.original_model.config
+        windows = [getattr(config, name, None) for name in WINDOWS]
+        return min((one for one in windows if isinstance(one, int) and one > 0), default=None)
 
     @property
     def learned_positions(self) -> bool:
