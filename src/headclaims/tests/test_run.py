@@ -973,6 +973,7 @@ def test_a_full_disk_costs_the_record_and_not_what_was_found(evidence: Path, tmp
     assert not (tmp_path / "reports").exists()
 
 
+@pytest.mark.slow
 def test_one_thread_or_two_cached_or_not_the_same_is_found(tmp_path: Path) -> None:
     """The same verdicts and flags; measured values and p to a ten-thousandth of themselves."""
     options = ("--checkpoint", random_folder(3, clustered=True), "--prompts", "12", "--seq-len", "32")
