@@ -13,11 +13,13 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parents[3]
 SHARED = Path("../shared/gpt2-small")
@@ -176,3 +178,19 @@ def complaint(run: ClaimsRun) -> str:
     messages = {match["message"] for match in found if match}
     assert len(messages) == 1, f"wanted one line that says what is wrong, got\n{run.output}"
     return messages.pop()
+
+
+Runs = Callable[..., ClaimsRun]
+
+
+def shared_runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """`runs(*options)` is the run with these options, made once."""
+    made: dict[tuple[str, ...], ClaimsRun] = {}
+
+    def run_once(*options: str | Path) -> ClaimsRun:
+        key = tuple(str(option) for option in options)
+        if key not in made:
+            made[key] = run_claims(*options, reports=tmp_path_factory.mktemp("run") / "reports")
+        return made[key]
+
+    return run_once

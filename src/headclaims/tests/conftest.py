@@ -12,7 +12,15 @@ from headclaims.checkpoint.evidence import Checkpoint
 from headclaims.tests.small_models import SmallModel, build
 
 # Files that take minutes: begun first, they don't keep one processor waiting for the other at the end.
-LONGEST = ("test_smollm2.py", "test_run.py", "test_run_hub.py", "test_planted.py")
+LONGEST = (
+    "test_run_planted.py",
+    "test_smollm2.py",
+    "test_run.py",
+    "test_sweep.py",
+    "test_run_hub.py",
+    "test_planted.py",
+    "test_browser.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,8 +9,15 @@ from headclaims.cli import main
 from headclaims.emergence import Point, series, turns, write
 from headclaims.plan import Plan
 from headclaims.tests.evidence_files import kin_attention, recorded_attention
+from headclaims.tests.test_sweep import here
 
 STEPS = (0, 10, 200)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps run their audits here."""
+    monkeypatch.setattr("headclaims.sweep.workers", here)
 
 
 def point(step: int, verdict: str | None) -> Point:
@@ -53,6 +60,7 @@ def plan(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_sweep_over_steps_says_when_a_claim_emerges(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", str(plan), "--workers", "1"]) == 1
     assert f"by training step: {plan.parent}/sweep/emergence.html" in capsys.readouterr().out
@@ -82,6 +90,7 @@ def test_a_plan_without_steps_has_no_emergence(tmp_path: Path) -> None:
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_heads_that_differ_by_step_are_said_and_every_head_is_its_own_series(plan: Path) -> None:
     """At step 0 no head attends to kin and chance chooses; under `--head all` each head has a series."""
     text = plan.read_text(encoding="utf-8").replace("step = [200, 0, 10]", 'step = [200, 0]\nhead = ["auto", "all"]')

@@ -127,9 +127,9 @@ BAD = {
     "wanted a training run": '[[audit]]\ncheckpoint = "gpt2"\nstep = 3',
     "has no step 513; the nearest published is 512": '[[audit]]\ncheckpoint = "EleutherAI/pythia-70m"\nstep = 513',
     "more than 100,000": '[[rule]]\ncheckpoint = "a"\nseed = '
-    + str(list(range(400)))
+    + str(list(range(317)))
     + "\nprompts = "
-    + str(list(range(400))),
+    + str(list(range(317))),
 }
 
 
