@@ -63,7 +63,7 @@ def page(record: Record, kept: dict[str, ClaimFigures], why: str | None = None) 
     ]
     nulls = drawing.nulls(record.claims)
     map_ = drawing.map(record.claims)
-    suite = list(suite_figures(ROOT / "reports"))
+    suite = drawing.of_suite(ROOT / "reports")
     every = [*(figure for group in groups for figure in group.figures), *nulls.values(), *suite]
     return _template("page.html").render(
         record=record,
@@ -166,6 +166,10 @@ class Drawing:
             of.steered_attention and partial(steered_attention, of.steered_attention),
         ]
         return [make for make in made if make]
+
+    def of_suite(self, reports: Path) -> list[Figure]:
+        """What is known of the suite itself."""
+        return self._try("the suite itself", lambda: list(suite_figures(reports))) or []
 
     def map(self, claims: Sequence[ClaimEntry]) -> dict[str, Any] | None:
         """The token map, beside the claim that is about it."""

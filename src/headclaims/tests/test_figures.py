@@ -1,6 +1,7 @@
 """Figures: what is drawn is what was kept, said in words, and text of a checkpoint is text."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -231,3 +232,13 @@ def test_what_could_not_be_drawn_is_said() -> None:
     assert Drawing(kept, "L1H2", (1, 2)).left_out == [
         "category-score-lowest: no figure of steered blocks: ValueError: out of luck."
     ]
+
+
+def test_a_damaged_record_of_the_suite_costs_its_own_figures(tmp_path: Path) -> None:
+    (tmp_path / "counterfeits").mkdir()
+    (tmp_path / "counterfeits" / "power.json").write_text("{", encoding="utf-8")
+    drawing = Drawing({}, "L1H2", (1, 2))
+    assert drawing.of_suite(tmp_path) == []
+    (line,) = drawing.left_out
+    assert line.startswith("the suite itself: a figure is left out")
+    assert drawing.of_suite(tmp_path / "nothing") == []
