@@ -63,6 +63,12 @@ def opened(browser: Browser, path: Path, width: int = 1280, scheme: str = "light
     return found
 
 
+@pytest.fixture(scope="module")
+def wide(page_file: Path, browser: Browser) -> Page:
+    """The page at 1,280 pixels, by day, for tests that leave it as they found it."""
+    return opened(browser, page_file).page
+
+
 @pytest.mark.parametrize(("width", "scheme"), list(product(WIDTHS, SCHEMES)))
 def test_all_is_drawn_at_any_width_by_day_and_night(page_file: Path, browser: Browser, width: int, scheme: str) -> None:
     of = opened(browser, page_file, width, scheme)
@@ -136,19 +142,19 @@ def test_search_and_click_on_the_map_are_answered(page_file: Path, browser: Brow
     page.context.close()
 
 
-def test_a_hostile_token_is_a_token(page_file: Path, browser: Browser) -> None:
-    page = opened(browser, page_file).page
+def test_a_hostile_token_is_a_token(wide: Page) -> None:
+    page = wide
     page.fill("#map-search", HOSTILE)
     heading, (out, into) = listed(page)
     assert heading.startswith(f"{HOSTILE}: community ")
     assert (out, into) == neighbours(1)
     assert page.evaluate("window.hacked") is None
     assert page.locator("#map-details img").count() == 0
-    page.context.close()
+    page.click("#map-all")
 
 
-def test_zooming_and_moving_keep_tokens_under_the_pointer(page_file: Path, browser: Browser) -> None:
-    page = opened(browser, page_file).page
+def test_zooming_and_moving_keep_tokens_under_the_pointer(wide: Page) -> None:
+    page = wide
     place = "document.getElementById('map-canvas').placeOf('w2')"
     page.locator("#map-canvas").scroll_into_view_if_needed()
     before = page.evaluate(place)
@@ -167,12 +173,11 @@ def test_zooming_and_moving_keep_tokens_under_the_pointer(page_file: Path, brows
     assert -25 <= moved[1] - zoomed[1] <= -18
     page.click("#map-all")
     assert page.evaluate(place) == pytest.approx(before)
-    page.context.close()
 
 
 @pytest.mark.parametrize(("name", "rows"), [("head-scores", 6), ("pattern", 6), ("token-map", 12_000)])
-def test_numbers_are_downloaded(page_file: Path, browser: Browser, name: str, rows: int) -> None:
-    page = opened(browser, page_file).page
+def test_numbers_are_downloaded(wide: Page, name: str, rows: int) -> None:
+    page = wide
     with page.expect_download() as started:
         page.click(f'button.numbers[data-figure="{name}"]')
     text = Path(started.value.path()).read_text(encoding="utf-8")
@@ -184,7 +189,6 @@ def test_numbers_are_downloaded(page_file: Path, browser: Browser, name: str, ro
         assert table[:3] == [["head", "layer", "index", "score"], ["L0H0", "0", "0", "3"], ["L0H1", "0", "1", "2"]]
     if name == "pattern":
         assert table[2][:5] == ["1", HOSTILE, "0", "BOS", "0.5"]
-    page.context.close()
 
 
 def test_on_paper_every_plot_is_as_wide_as_the_paper(page_file: Path, browser: Browser) -> None:

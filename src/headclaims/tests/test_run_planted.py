@@ -50,6 +50,7 @@ def weakened(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_how_rare_the_swing_of_steering_is(planted: ClaimsRun) -> None:
     """Every head turned by its own negative part, with transformers' activations and dense matrices."""
     made = Realised(0, planted_folder())
