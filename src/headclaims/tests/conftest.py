@@ -14,6 +14,7 @@ from headclaims.tests.small_models import SmallModel, build
 # Files that take minutes: begun first, they don't keep one processor waiting for the other at the end.
 LONGEST = (
     "test_run_planted.py",
+    "test_run_seeds.py",
     "test_smollm2.py",
     "test_run.py",
     "test_sweep.py",

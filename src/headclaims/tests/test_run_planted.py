@@ -16,7 +16,6 @@ from headclaims.tests.claims_run import ClaimsRun, Runs, catalogue, comparable, 
 from headclaims.tests.small_models import SmallModel, raw_weights
 from headclaims.tests.test_planted import Realised, copies_of, kin_of
 from headclaims.tests.test_run import (
-    FOUND_IN_PLANTED,
     NOT_SUPPORTED,
     SUPPORTED,
     assert_no_traceback,
@@ -85,20 +84,6 @@ def test_how_rare_the_swing_of_steering_is(planted: ClaimsRun) -> None:
     (p,) = (null["p"] for null in claim["nulls"] if null["population"] == "other heads")
     assert p == (1 + sum(swing >= swings[17] for swing in np.delete(swings, 17))) / 36
     assert p > 0.05
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("seed", "words"), [(n, w) for n in (1, 2, 3, 4) for w in ("write-up", "held-out")])
-def test_other_seeds(runs: Runs, seed: int, words: str) -> None:
-    """Another draw of the weights, of prompts and resamples; of nulls, too, in one case."""
-    whole = (seed, words) == (1, "write-up")
-    options = ("--checkpoint", planted_folder(seed), "--words", words, "--seed", str(seed))
-    run = runs(*options, *(() if whole else ("--verdicts-only",)))
-    assert run.status == 0
-    assert {name: verdict for name, (verdict, _) in run.verdicts.items()} == dict.fromkeys(catalogue(), SUPPORTED)
-    if whole:
-        assert run.verdicts == FOUND_IN_PLANTED
-        assert_sound(run)
 
 
 def test_planted_weakened_until_it_is_undecided(runs: Runs, weakened: Path) -> None:

@@ -1,0 +1,26 @@
+"""Whole runs on the planted checkpoint drawn anew: every claim is supported under both lists, whatever the seed."""
+
+import pytest
+
+from headclaims.tests.claims_run import Runs, catalogue, shared_runs
+from headclaims.tests.test_run import FOUND_IN_PLANTED, SUPPORTED, assert_sound
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Runs that the tests of this file share."""
+    return shared_runs(tmp_path_factory)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "words"), [(n, w) for n in (1, 2, 3, 4) for w in ("write-up", "held-out")])
+def test_other_seeds(runs: Runs, seed: int, words: str) -> None:
+    """Another draw of the weights, of prompts and resamples; of nulls, too, in one case."""
+    whole = (seed, words) == (1, "write-up")
+    options = ("--checkpoint", planted_folder(seed), "--words", words, "--seed", str(seed))
+    run = runs(*options, *(() if whole else ("--verdicts-only",)))
+    assert run.status == 0
+    assert {name: verdict for name, (verdict, _) in run.verdicts.items()} == dict.fromkeys(catalogue(), SUPPORTED)
+    if whole:
+        assert run.verdicts == FOUND_IN_PLANTED
+        assert_sound(run)
