@@ -26,6 +26,7 @@ from headclaims.errors import BadCheckpoint
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 PROBE_LENGTH = 6
 PATTERN_TOLERANCE = 1e-3
+MOST_LAYERS = 4096
 POSITIONS = {"standard": "learned", "rotary": "rotary"}
 
 
@@ -78,6 +79,11 @@ def load_full(
 
 def _open(folder: Path, gguf: str | None) -> tuple[Any, Any]:
     source = {"gguf_file": gguf} if gguf else {}
+    # Layers are built before a weight is looked for: of a config that lies, for hours.
+    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **source)
+    layers = getattr(config, "num_hidden_layers", None)
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise ValueError(f"config of {layers} layers; wanted {MOST_LAYERS} or fewer")
     model, info = transformers.AutoModelForCausalLM.from_pretrained(
         folder,
         attn_implementation="eager",

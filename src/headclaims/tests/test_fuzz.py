@@ -18,7 +18,7 @@ from headclaims.errors import BadInput
 from headclaims.ledger import ClaimEntry, as_json, counts
 from headclaims.report.reading import read_record
 from headclaims.tests.claims_run import snapshot
-from headclaims.tests.evidence_files import header, partial_weights
+from headclaims.tests.evidence_files import CATEGORY_OF, header, partial_weights, tiny_gpt2
 from headclaims.tests.fuzzing import KINDS, fuzz
 from headclaims.tests.report_folders import record
 from headclaims.verdict import Flag, Verdict
@@ -82,6 +82,13 @@ def test_names_that_lead_elsewhere_lead_nowhere(tmp_path: Path) -> None:
     files = audit_files(["--checkpoint", str(path), "--no-cache", "--report-dir", str(inside / "reports")])
     assert list(files) == ["weights/claims.json", "weights/claims.md"]
     assert sorted(snapshot(tmp_path)) == ["inside/weights.safetensors"]
+
+
+def test_a_config_of_more_layers_than_there_are_is_refused_at_once(tmp_path: Path) -> None:
+    folder = tiny_gpt2(tmp_path / "model", list(CATEGORY_OF))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"n_layer": 2**41}), encoding="utf-8")
+    assert "config of 2199023255552 layers" in refused(folder)
 
 
 def test_code_in_a_folder_is_not_run(tmp_path: Path) -> None:
