@@ -89,7 +89,7 @@ def _heads(claims: Mapping[str, list[Point]]) -> list[str]:
 
 def _run(job: Job) -> str:
     """What is the same at all steps."""
-    differing = ("checkpoint", "step", "revision", "run")
+    differing = ("checkpoint", "step", "revision", "run", "no_cache", "html", "device")
     return ", ".join(
         [job.about["run"], *(f"{key} {value}" for key, value in job.about.items() if key not in differing)]
     )
@@ -112,7 +112,8 @@ def table(place: int, of: Series) -> Table:
         for claim, points in of.claims.items()
     ]
     head = ["claim", "verdict turns at", "at the first step", "at the last step"]
-    return Table(of.name, head, rows, [figure(place, of)] if of.claims else [])
+    drawn = figure(place, of)
+    return Table(of.name, head, rows, [drawn] if drawn.plots else [])
 
 
 def _shown(point: Point) -> str:
@@ -124,7 +125,12 @@ def figure(place: int, of: Series) -> Figure:
     plots: list[go.Figure] = []
     rows: list[list[Any]] = []
     for claim, points in of.claims.items():
+        rows += [
+            [claim, p.step, p.head, p.verdict, p.statistic, p.value, *(p.interval or (None, None))] for p in points
+        ]
         known = [point for point in points if point.value is not None]
+        if not known:
+            continue
         reach: list[Any] = [point.interval or [point.value, point.value] for point in known]
         line = go.Scatter(
             x=[str(point.step) for point in known],
@@ -142,11 +148,8 @@ def figure(place: int, of: Series) -> Figure:
         )
         axis = {"type": "category", "categoryorder": "array", "categoryarray": [str(p.step) for p in points]}
         plots.append(plot([line], claim, 220, xaxis=axis | {"title": "step"}))
-        rows += [
-            [claim, p.step, p.head, p.verdict, p.statistic, p.value, *(p.interval or (None, None))] for p in points
-        ]
     caption = (
-        "Each claim's statistic by training step, with its 95 % interval; filled where the claim is supported. "
+        "The statistic of each claim that could be assessed by training step, with its 95 % interval; filled where the claim is supported. "
         "What to see: "
         "the step from which it is."
     )

@@ -65,7 +65,7 @@ def test_a_sweep_over_steps_says_when_a_claim_emerges(plan: Path, capsys: pytest
     assert main(["sweep", str(plan), "--workers", "1"]) == 1
     assert f"by training step: {plan.parent}/sweep/emergence.html" in capsys.readouterr().out
     (one,) = series(Plan.read(plan))
-    assert one.name == f"{plan.parent}/step{{step}}.safetensors, no_cache True"
+    assert one.name == f"{plan.parent}/step{{step}}.safetensors"
     assert one.notices == ["no record at steps 10"]
     kin = one.claims["attends-within-category"]
     assert [(p.step, p.verdict) for p in kin] == [(0, "not supported"), (200, "supported")]
