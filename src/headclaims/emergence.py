@@ -149,9 +149,8 @@ def figure(place: int, of: Series) -> Figure:
         axis = {"type": "category", "categoryorder": "array", "categoryarray": [str(p.step) for p in points]}
         plots.append(plot([line], claim, 220, xaxis=axis | {"title": "step"}))
     caption = (
-        "The statistic of each claim that could be assessed by training step, with its 95 % interval; filled where the claim is supported. "
-        "What to see: "
-        "the step from which it is."
+        "The statistic of each claim that could be assessed by training step, with its 95 % interval; filled where the "
+        "claim is supported. What to see: the step from which it is."
     )
     columns = ["claim", "step", "head", "verdict", "statistic", "value", "low", "high"]
     return Figure(f"emergence-{place}", "By training step", caption, caption, plots, columns, rows)
