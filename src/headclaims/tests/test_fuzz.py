@@ -4,6 +4,7 @@ import json
 import struct
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from headclaims.audits import audit_files
+from headclaims.checkpoint import load
 from headclaims.errors import BadInput
 from headclaims.ledger import ClaimEntry, as_json, counts
+from headclaims.plan import Plan
 from headclaims.report.reading import read_record
 from headclaims.tests.claims_run import snapshot
 from headclaims.tests.evidence_files import CATEGORY_OF, header, partial_weights, tiny_gpt2
 from headclaims.tests.fuzzing import KINDS, fuzz
 from headclaims.tests.report_folders import record
 from headclaims.verdict import Flag, Verdict
+from headclaims.words import load_words
 
 MODELS = ("folder", "gguf")
 
@@ -170,3 +174,30 @@ def test_any_record_is_read_as_it_was_written(plain: list[dict[str, Any]], compl
         found = read_record(Path(folder))
     assert found.claims == entries
     assert (found.complete, vars(found.counts)) == (complete, counts(entries))
+
+
+LOADERS: dict[str, Callable[[Path], object]] = {
+    "weights.safetensors": lambda path: load(str(path)),
+    "words.toml": lambda path: load_words(str(path)),
+    "plan.toml": Plan.read,
+}
+# Anything at all, and what begins as such a file does.
+BYTES = st.binary(max_size=300) | st.builds(
+    lambda start, rest: start + rest,
+    st.sampled_from([b"\x10\x00\x00\x00\x00\x00\x00\x00{", b"[categories]\n", b"[[audit]]\n"]),
+    st.binary(max_size=100),
+)
+
+
+@pytest.mark.parametrize("name", LOADERS)
+@settings(max_examples=40, deadline=None)
+@given(content=BYTES)
+def test_any_bytes_are_refused_in_one_line(name: str, content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(content)
+        with pytest.raises(BadInput) as raised:
+            LOADERS[name](path)
+        assert list(Path(folder).iterdir()) == [path]
+    assert str(raised.value).strip()
+    assert "\n" not in str(raised.value)
