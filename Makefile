@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 ARGS ?=
 # The library, without its tests and what numba compiles: what jaxtyping and beartype check while the tests run.
-TYPED = $(shell cd src && ls -d headclaims/[a-jl-z]*.py headclaims/checkpoint headclaims/report | sed 's/\.py$$//; s|/|.|g' | paste -sd, -)
+TYPED = $(shell cd src && ls -d headclaims/[a-z]*.py headclaims/[a-z]*/[a-jl-z]*.py headclaims/checkpoint/*/[a-z]*.py | grep -v tests/ | sed 's/\.py$$//; s|/|.|g' | paste -sd, -)
 # One process a processor, one thread each: most tests are small, and threads that wait for one another cost more than they give.
 TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest src/ -n auto --dist loadfile --no-loadscope-reorder
 
@@ -32,7 +32,7 @@ check: $(STAMP)
 	$(TESTS) -m "not slow" --jaxtyping-packages=$(TYPED),beartype.beartype $(ARGS)
 
 mutants: $(STAMP)
-	$(BIN)/python -m headclaims.mutants $(ARGS)
+	$(BIN)/python -m headclaims.trials.counterfeits $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/pytest claims/benchmarks -o python_files='bench_*.py' -p no:cacheprovider --benchmark-sort=name \
@@ -40,8 +40,8 @@ bench: $(STAMP)
 	$(BIN)/headclaims bench
 
 error-rates: $(STAMP)
-	$(BIN)/python -m headclaims.false_alarms
-	$(BIN)/python -m headclaims.power
+	$(BIN)/python -m headclaims.trials.false_alarms
+	$(BIN)/python -m headclaims.trials.power
 
 clean:
 	rm -rf .venv build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headclaims.category_score import gap_to_runner_up, outlier_ratio, score_gap, score_outlier
+from headclaims.measures.category_score import gap_to_runner_up, outlier_ratio, score_gap, score_outlier
 from headclaims.report.drawn import HeadScores, Pattern
 
 

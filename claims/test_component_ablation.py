@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from headclaims.ablation import Component, Kind, Part, attentions
-from headclaims.effective_embedding import Variant
+from headclaims.circuit.effective_embedding import Variant
 from headclaims.errors import NotAssessable
+from headclaims.measures.ablation import Component, Kind, Part, attentions
 from headclaims.report.drawn import Effect
-from headclaims.verdict import Compared
+from headclaims.statistics.verdict import Compared
 
 POSITION, EMBEDDING = Component(Part.POSITION), Component(Part.EMBEDDING)
 

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from headclaims.effective_embedding import Variant
-from headclaims.eigenspectrum import column_rank_ratio
+from headclaims.circuit.effective_embedding import Variant
+from headclaims.circuit.eigenspectrum import column_rank_ratio
+from headclaims.circuit.qk_circuit import span
+from headclaims.circuit.scatter import Eigenspace, permuted_contrasts
 from headclaims.errors import NotAssessable
-from headclaims.head_map import eigen_scatter
-from headclaims.nulls import DRAWS
-from headclaims.qk_circuit import span
+from headclaims.measures.head_map import eigen_scatter
 from headclaims.report.drawn import ScatterPlane, Spectrum
-from headclaims.scatter import Eigenspace, permuted_contrasts
-from headclaims.verdict import Compared, Measurement, VariantResult
+from headclaims.statistics.nulls import DRAWS
+from headclaims.statistics.verdict import Compared, Measurement, VariantResult
 
 
 @pytest.mark.claim("half-the-eigenvalues-negative")

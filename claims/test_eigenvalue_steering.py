@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from fixtures.steering import RANDOM_HALVES
-from headclaims.category_blocks import block_auc, diagonal
-from headclaims.effective_embedding import Variant
+from headclaims.circuit.effective_embedding import Variant
+from headclaims.circuit.scatter import Eigenspace
 from headclaims.errors import NotAssessable
-from headclaims.head_map import eigen_scatter
+from headclaims.measures.category_blocks import block_auc, diagonal
+from headclaims.measures.head_map import eigen_scatter
+from headclaims.measures.steering import ALPHAS, HALVES, SteeredMap, random_halves
 from headclaims.report.drawn import SteeredAttention, SteeredBlocks
-from headclaims.scatter import Eigenspace
-from headclaims.steering import ALPHAS, HALVES, SteeredMap, random_halves
-from headclaims.verdict import Condition, Measurement
+from headclaims.statistics.verdict import Condition, Measurement
 
 
 @pytest.mark.claim("alpha-moves-the-diagonal")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from headclaims.effective_embedding import Variant
+from headclaims.circuit.effective_embedding import Variant
+from headclaims.measures.similarity import peak, score_by_similarity
 from headclaims.report.drawn import Similarity
-from headclaims.similarity import peak, score_by_similarity
 
 
 @pytest.mark.claim("similarity-peak-below-one")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from headclaims.effective_embedding import Variant
-from headclaims.symmetric_scores import Kept, norm_ratio
-from headclaims.verdict import Compared, Measurement, VariantResult
+from headclaims.circuit.effective_embedding import Variant
+from headclaims.circuit.symmetric_scores import Kept, norm_ratio
+from headclaims.statistics.verdict import Compared, Measurement, VariantResult
 
 
 @pytest.mark.claim("skew-adds-no-self-attention")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fixtures.nulls import OTHER_HEADS
-from headclaims.succession import succession_ratios
-from headclaims.three_rules import bos_fallback, kin_preference, self_suppression
+from headclaims.measures.succession import succession_ratios
+from headclaims.measures.three_rules import bos_fallback, kin_preference, self_suppression
 
 
 @pytest.mark.claim("attends-within-category")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from headclaims.communities import agreement
+from headclaims.measures.communities import agreement
 from headclaims.report.drawn import TokenGraph
-from headclaims.verdict import Measurement, Threshold
+from headclaims.statistics.verdict import Measurement, Threshold
 
 
 @pytest.mark.claim("communities-are-semantic")

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from headclaims.category_blocks import block_auc, diagonal, relative_depth
-from headclaims.effective_embedding import Variant
+from headclaims.circuit.effective_embedding import Variant
+from headclaims.measures.category_blocks import block_auc, diagonal, relative_depth
+from headclaims.measures.similarity import head_margins, share_above
+from headclaims.measures.top_attended import published_overlap, top_attended
 from headclaims.report.drawn import Blocks
-from headclaims.similarity import head_margins, share_above
-from headclaims.top_attended import published_overlap, top_attended
-from headclaims.verdict import Compared
-from headclaims.vocabulary_scores import TokenScores, sweep
+from headclaims.statistics.verdict import Compared
+from headclaims.vocabulary.scores import TokenScores, sweep
 
 OWN_TOP = 4
 

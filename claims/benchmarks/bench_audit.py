@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from headclaims.cache import Cache
-from headclaims.category_score import survey
 from headclaims.checkpoint import load
-from headclaims.checkpoint.counterfeits import gpt2_sized_folder
-from headclaims.checkpoint.evidence import Head
-from headclaims.effective_embedding import Variant, effective_embedding
-from headclaims.eigenspectrum import head_spectra
-from headclaims.prompts import category_prompts
-from headclaims.qk_circuit import span
-from headclaims.words import load_words
+from headclaims.checkpoint.interface import Head
+from headclaims.checkpoint.planted.counterfeits import gpt2_sized_folder
+from headclaims.circuit.effective_embedding import Variant, effective_embedding
+from headclaims.circuit.eigenspectrum import head_spectra
+from headclaims.circuit.qk_circuit import span
+from headclaims.measures.category_score import survey
+from headclaims.prompts.category import category_prompts
+from headclaims.prompts.words import load_words
 
 ROOT = Path(__file__).parents[2]
 LAYERS, HEADS, D_MODEL, D_HEAD, D_MLP, VOCABULARY = 12, 12, 768, 64, 3072, 50_257

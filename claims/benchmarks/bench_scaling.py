@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from claims.benchmarks.conftest import D_HEAD
-from headclaims.vocabulary_scores import TokenScores, sweep_heads
-from headclaims.yardsticks import bare_products, fastest, random_factors
+from headclaims.benchmarks.yardsticks import bare_products, fastest, random_factors
+from headclaims.vocabulary.scores import TokenScores, sweep_heads
 
 TOKENS = 16_384
 

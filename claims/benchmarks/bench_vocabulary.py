@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from claims.benchmarks.conftest import D_HEAD, D_MODEL, VOCABULARY
-from headclaims import tiles
-from headclaims.similarity import similarity_curve
-from headclaims.vocabulary_scores import TokenScores, sweep
-from headclaims.yardsticks import random_factors, random_head
+from headclaims.benchmarks.yardsticks import random_factors, random_head
+from headclaims.measures.similarity import similarity_curve
+from headclaims.vocabulary import tiles
+from headclaims.vocabulary.scores import TokenScores, sweep
 
 TOP = 10
 

@@ -9,8 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from headclaims.ledger import environment
-from headclaims.yardsticks import bare_products, dense_way, fastest, give_back, peak_growth, random_factors, random_head
+from headclaims.benchmarks.yardsticks import (
+    bare_products,
+    dense_way,
+    fastest,
+    give_back,
+    peak_growth,
+    random_factors,
+    random_head,
+)
+from headclaims.record.entries import environment
 
 VOCABULARY, D_MODEL, D_HEAD = 50_257, 768, 64
 UNIT = 2048

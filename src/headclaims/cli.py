@@ -9,17 +9,17 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from headclaims.audits import PROCESSES, ROOT, homologues
-from headclaims.bench_history import MARKS, draw_scaling, draw_trend, figures, read_runs, trend, worse
-from headclaims.compare import FORMATS, load
-from headclaims.emergence import write as write_emergence
+from headclaims.benchmarks.history import MARKS, draw_scaling, draw_trend, figures, read_runs, trend, worse
 from headclaims.errors import BadInput
-from headclaims.homology import COLUMNS
-from headclaims.plan import Plan
+from headclaims.fleet.audits import PROCESSES, ROOT, homologues
+from headclaims.fleet.compare import FORMATS, load
+from headclaims.fleet.emergence import write as write_emergence
+from headclaims.fleet.homology import COLUMNS
+from headclaims.fleet.plan import Plan
+from headclaims.fleet.sweep import failures, forget_failures
+from headclaims.fleet.sweep import sweep as run_sweep
 from headclaims.report.page import write_page
 from headclaims.report.readme import into_readme
-from headclaims.sweep import failures, forget_failures
-from headclaims.sweep import sweep as run_sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from headclaims.checkpoint.evidence import Checkpoint
+from headclaims.checkpoint.interface import Checkpoint
 from headclaims.errors import BadCheckpoint, BadInput
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -49,8 +49,8 @@ def load(spec: str, revision: str | None = None, device: str = "cpu", dtype: tor
 def _local(spec: str, path: Path, device: str, dtype: torch.dtype) -> Checkpoint:
     if _is_planted(spec):
         from headclaims.checkpoint.boot import load_full
-        from headclaims.checkpoint.counterfeits import counterfeit_folder, names
-        from headclaims.checkpoint.planted import planted_folder
+        from headclaims.checkpoint.planted.counterfeits import counterfeit_folder, names
+        from headclaims.checkpoint.planted.folder import planted_folder
 
         _, _, name = spec.partition(":")
         if spec != "planted" and name not in names():

@@ -18,8 +18,8 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers.activations import NewGELUActivation
 
-from headclaims.checkpoint.evidence import RawQK, finite
 from headclaims.checkpoint.full import FullCheckpoint
+from headclaims.checkpoint.interface import RawQK, finite
 from headclaims.checkpoint.quiet import quiet
 from headclaims.errors import BadCheckpoint
 

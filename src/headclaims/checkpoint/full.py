@@ -17,7 +17,7 @@ from torch import Tensor
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
 from headclaims.cache import Input, digest
-from headclaims.checkpoint.evidence import Capability, Checkpoint, Edit, QKWeights, Sizes, pattern_name
+from headclaims.checkpoint.interface import Capability, Checkpoint, Edit, QKWeights, Sizes, pattern_name
 from headclaims.checkpoint.partial import rotate_half_matrix
 from headclaims.checkpoint.quiet import quiet
 from headclaims.errors import BadCheckpoint, NotAssessable

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headclaims.checkpoint.evidence import Checkpoint, Head
 from headclaims.checkpoint.full import FullCheckpoint
+from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.errors import BadInput
 
 

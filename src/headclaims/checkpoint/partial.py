@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headclaims.checkpoint.evidence import (
+from headclaims.checkpoint.interface import (
     Capability,
     Checkpoint,
     QKWeights,

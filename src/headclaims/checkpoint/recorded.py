@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headclaims.checkpoint.evidence import Capability, Checkpoint, Head, Sizes
+from headclaims.checkpoint.interface import Capability, Checkpoint, Head, Sizes
 from headclaims.checkpoint.safetensors_file import EvidenceFile, json_value
 from headclaims.errors import BadCheckpoint
 

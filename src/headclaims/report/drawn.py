@@ -14,16 +14,23 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from headclaims.category_score import Survey
-from headclaims.checkpoint.evidence import Head
-from headclaims.communities import AttentionGraph
-from headclaims.eigenspectrum import HeadSpectra
-from headclaims.nulls import Favourable
-from headclaims.prompts import CategoryPrompts, target_mask
-from headclaims.resampling import Resampled
-from headclaims.similarity import BIN_WIDTH, N_BINS, PAIRS_IN_A_BIN, ScoreBySimilarity, SimilarityCurve, lower_edge
-from headclaims.steering import ALPHAS, Steered, SteeredMap
-from headclaims.verdict import Measurement
+from headclaims.checkpoint.interface import Head
+from headclaims.circuit.eigenspectrum import HeadSpectra
+from headclaims.measures.category_score import Survey
+from headclaims.measures.communities import AttentionGraph
+from headclaims.measures.similarity import (
+    BIN_WIDTH,
+    N_BINS,
+    PAIRS_IN_A_BIN,
+    ScoreBySimilarity,
+    SimilarityCurve,
+    lower_edge,
+)
+from headclaims.measures.steering import ALPHAS, Steered, SteeredMap
+from headclaims.prompts.category import CategoryPrompts, target_mask
+from headclaims.statistics.nulls import Favourable
+from headclaims.statistics.resampling import Resampled
+from headclaims.statistics.verdict import Measurement
 
 FIGURES_FILE, PAGE_FILE = "figures.json", "index.html"
 SCHEMA = 1

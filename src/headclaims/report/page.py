@@ -13,19 +13,19 @@ from typing import Any, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from headclaims.audits import ROOT
 from headclaims.errors import NotAssessable
-from headclaims.ledger import ClaimEntry, write_atomically
+from headclaims.fleet.audits import ROOT
+from headclaims.record.entries import ClaimEntry, write_atomically
+from headclaims.record.reading import Record, read_figures, read_record
 from headclaims.report.attention_figures import effects, head_scores, pattern, steered_attention
 from headclaims.report.drawn import PAGE_FILE, ClaimFigures, Drawn
 from headclaims.report.figures import THEME, Figure, null_distributions
 from headclaims.report.map_figures import blocks, similarity, steered_blocks
-from headclaims.report.reading import Record, read_figures, read_record
 from headclaims.report.spectrum_figures import scatter_plane, spectrum
 from headclaims.report.suite_figures import suite_figures
 from headclaims.report.table import headline, measured, number, p_values, reported
 from headclaims.report.token_map import token_map
-from headclaims.verdict import Verdict
+from headclaims.statistics.verdict import Verdict
 
 SIGNS = {
     Verdict.SUPPORTED: ("✓", "supported"),

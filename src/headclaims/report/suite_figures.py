@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from headclaims.bench_history import SCALING, read_runs
+from headclaims.benchmarks.history import SCALING, read_runs
 from headclaims.report.figures import Figure, folded, heatmap, plot
 
 CODES = {"stands": 0.0, "lapses": 0.5, "falls": 1.0}

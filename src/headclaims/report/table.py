@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from headclaims.ledger import ClaimEntry
-from headclaims.verdict import Verdict
+from headclaims.record.entries import ClaimEntry
+from headclaims.statistics.verdict import Verdict
 
 COLUMNS = ("claim", "reported", "measured [95 %]", "null p", "verdict", "flags")
 WIDTH = 80

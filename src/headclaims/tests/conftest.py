@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from headclaims.checkpoint import load
-from headclaims.checkpoint.evidence import Checkpoint
+from headclaims.checkpoint.interface import Checkpoint
 from headclaims.tests.small_models import SmallModel, build
 
 # Files that take minutes: begun first, they don't keep one processor waiting for the other at the end.

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from headclaims import checkpoint
-from headclaims.audits import audit_files
-from headclaims.compare import as_text, load
 from headclaims.errors import BadInput
-from headclaims.plan import Plan
+from headclaims.fleet.audits import audit_files
+from headclaims.fleet.compare import as_text, load
+from headclaims.fleet.plan import Plan
 from headclaims.report.page import write_page
 from headclaims.tests.claims_run import snapshot
 from headclaims.tests.evidence_files import CATEGORY_OF, partial_weights, recorded_attention, recorded_graph, tiny_gpt2

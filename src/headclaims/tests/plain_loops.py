@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headclaims.words import WordList
+from headclaims.prompts.words import WordList
 
 FLOOR = 1e-12
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from headclaims.category_score import Survey, survey
-from headclaims.checkpoint.evidence import Head
-from headclaims.eigenspectrum import HeadSpectra, head_spectra
-from headclaims.prompts import recorded_prompts
-from headclaims.qk_circuit import span
-from headclaims.words import load_words
+from headclaims.checkpoint.interface import Head
+from headclaims.circuit.eigenspectrum import HeadSpectra, head_spectra
+from headclaims.circuit.qk_circuit import span
+from headclaims.measures.category_score import Survey, survey
+from headclaims.prompts.category import recorded_prompts
+from headclaims.prompts.words import load_words
 
 FOLDER = Path(__file__).parents[4] / "shared" / "gpt2-small"
 WEIGHTS, ATTENTION = FOLDER / "attention-weights.safetensors", FOLDER / "recorded-attention.safetensors"

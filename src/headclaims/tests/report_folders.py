@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from headclaims.ledger import ClaimEntry, NullEntry, VariantEntry, counts
+from headclaims.record.entries import ClaimEntry, NullEntry, VariantEntry, counts
 from headclaims.report.drawn import (
     Blocks,
     ClaimFigures,
@@ -26,7 +26,7 @@ from headclaims.report.drawn import (
     TokenGraph,
     figures_json,
 )
-from headclaims.verdict import Flag, Verdict
+from headclaims.statistics.verdict import Flag, Verdict
 
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror=window.hacked=1>"
 DRAW = np.random.default_rng(0)

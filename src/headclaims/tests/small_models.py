@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 
-from headclaims.words import WordList
+from headclaims.prompts.words import WordList
 
 WORDS = WordList(
     "small",

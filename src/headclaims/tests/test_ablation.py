@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from headclaims.ablation import (
+from headclaims.checkpoint.interface import Head
+from headclaims.measures.ablation import (
     Kind,
     effect,
     margin_below_uniform,
@@ -15,11 +16,10 @@ from headclaims.ablation import (
     replacement,
     total_variation,
 )
-from headclaims.category_score import Survey, survey
-from headclaims.checkpoint.evidence import Head
-from headclaims.prompts import CategoryPrompts, category_prompts, recorded_prompts
+from headclaims.measures.category_score import Survey, survey
+from headclaims.prompts.category import CategoryPrompts, category_prompts, recorded_prompts
+from headclaims.prompts.words import WordList
 from headclaims.tests.plain_loops import Row, categories_of, random_patterns, rows_of
-from headclaims.words import WordList
 
 WORDS = WordList("small", {"colours": ("red", "blue", "green"), "animals": ("dog", "cat", "horse", "sheep")})
 TARGET = Head(0, 0)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from headclaims.ablation import AblationRuns, Component, Kind, Part, attentions
 from headclaims.checkpoint import load
-from headclaims.checkpoint.evidence import Head
+from headclaims.checkpoint.interface import Head
+from headclaims.measures.ablation import AblationRuns, Component, Kind, Part, attentions
 from headclaims.tests.conftest import Models
 from headclaims.tests.small_models import VOCABULARY, SmallModel, replaced_output
 

@@ -9,7 +9,7 @@ import pytest
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from headclaims.audits import audit_files
+from headclaims.fleet.audits import audit_files
 from headclaims.tests.claims_run import catalogue
 from headclaims.tests.record_schema import departures
 from headclaims.tests.small_models import ARCHITECTURES, BOS, UNKNOWN, VOCABULARY, WORDS, build

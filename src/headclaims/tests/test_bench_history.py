@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headclaims.bench_history import Run, draw_scaling, draw_trend, figures, read_runs, trend, worse
+from headclaims.benchmarks.history import Run, draw_scaling, draw_trend, figures, read_runs, trend, worse
 from headclaims.cli import main
 from headclaims.errors import BadInput
 

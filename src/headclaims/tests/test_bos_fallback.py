@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from headclaims.checkpoint.evidence import Head
-from headclaims.matched_prompts import MatchedPairs, matched_pairs
-from headclaims.prompts import recorded_prompts
+from headclaims.checkpoint.interface import Head
+from headclaims.measures.three_rules import PairSurvey, bos_fallback, survey_pairs
+from headclaims.prompts.category import recorded_prompts
+from headclaims.prompts.matched import MatchedPairs, matched_pairs
+from headclaims.prompts.words import WordList
 from headclaims.tests.conftest import Models
 from headclaims.tests.small_models import BOS, TOKEN_IDS
 from headclaims.tests.small_models import WORDS as SMALL_WORDS
-from headclaims.three_rules import PairSurvey, bos_fallback, survey_pairs
-from headclaims.words import WordList
 
 WORDS = WordList(
     "small",

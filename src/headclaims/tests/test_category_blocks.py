@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from headclaims.category_blocks import block_auc, diagonal, relative_depth, relative_depths
+from headclaims.measures.category_blocks import block_auc, diagonal, relative_depth, relative_depths
 
 GROUP = np.array([0, 0, 0, 1, 1, 1, 1, 2, 2])
 ONES = np.ones((1, len(GROUP)))

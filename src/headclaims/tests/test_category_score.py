@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from headclaims.category_score import (
+from headclaims.checkpoint.interface import Head
+from headclaims.errors import NotAssessable
+from headclaims.measures.category_score import (
     Survey,
     gap_to_runner_up,
     outlier_ratio,
@@ -14,12 +16,10 @@ from headclaims.category_score import (
     score_outlier,
     survey,
 )
-from headclaims.checkpoint.evidence import Head
-from headclaims.errors import NotAssessable
-from headclaims.prompts import CategoryPrompts, category_prompts, recorded_prompts
+from headclaims.prompts.category import CategoryPrompts, category_prompts, recorded_prompts
+from headclaims.prompts.words import WordList
 from headclaims.tests import real_gpt2
 from headclaims.tests.plain_loops import Row, categories_of, random_patterns, rows_of
-from headclaims.words import WordList
 
 WORDS = WordList("small", {"colours": ("red", "blue", "green"), "animals": ("dog", "cat", "horse", "sheep")})
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_mutual_info_score
 
-from headclaims.communities import (
+from headclaims.errors import NotAssessable
+from headclaims.measures.communities import (
     AttentionGraph,
     agreement,
     attention_graph,
@@ -16,9 +17,8 @@ from headclaims.communities import (
     labels,
     permuted_agreements,
 )
-from headclaims.errors import NotAssessable
-from headclaims.vocabulary_scores import TokenScores
-from headclaims.words import WordList
+from headclaims.prompts.words import WordList
+from headclaims.vocabulary.scores import TokenScores
 
 
 def unscored(n: int, edges: np.ndarray) -> AttentionGraph:

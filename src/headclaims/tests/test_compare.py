@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from headclaims.cli import main
-from headclaims.compare import LEGEND, as_data, as_html, as_text, load
 from headclaims.errors import BadInput
-from headclaims.ledger import ClaimEntry
+from headclaims.fleet.compare import LEGEND, as_data, as_html, as_text, load
+from headclaims.record.entries import ClaimEntry
+from headclaims.statistics.verdict import Flag, Verdict
 from headclaims.tests.report_folders import HOSTILE, claim, record
-from headclaims.verdict import Flag, Verdict
 
 
 def folder(path: Path, entries: list[ClaimEntry], settings: dict[str, Any] | None = None, **checkpoint: Any) -> Path:

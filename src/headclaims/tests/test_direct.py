@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from headclaims.audits import audit, audit_files
 from headclaims.errors import BadInput
+from headclaims.fleet.audits import audit, audit_files
 from headclaims.tests.claims_run import catalogue, comparable, complaint, read_record, run_claims
 from headclaims.tests.evidence_files import (
     D_HEAD,

@@ -5,12 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from headclaims.category_blocks import diagonal
-from headclaims.category_score import Survey
-from headclaims.checkpoint.evidence import Head
-from headclaims.communities import AttentionGraph
-from headclaims.nulls import Null
-from headclaims.prompts import CategoryPrompts
+from headclaims.checkpoint.interface import Head
+from headclaims.measures.category_blocks import diagonal
+from headclaims.measures.category_score import Survey
+from headclaims.measures.communities import AttentionGraph
+from headclaims.measures.similarity import N_BINS, ScoreBySimilarity, SimilarityCurve
+from headclaims.measures.steering import ALPHAS, Steered, SteeredMap
+from headclaims.prompts.category import CategoryPrompts
+from headclaims.prompts.words import WordList
 from headclaims.report.drawn import (
     Blocks,
     ClaimFigures,
@@ -23,11 +25,9 @@ from headclaims.report.drawn import (
     figures_json,
     rounded,
 )
-from headclaims.resampling import Interval
-from headclaims.similarity import N_BINS, ScoreBySimilarity, SimilarityCurve
-from headclaims.steering import ALPHAS, Steered, SteeredMap
-from headclaims.verdict import Compared, Condition, Measurement, Threshold
-from headclaims.words import WordList
+from headclaims.statistics.nulls import Null
+from headclaims.statistics.resampling import Interval
+from headclaims.statistics.verdict import Compared, Condition, Measurement, Threshold
 
 WORDS = WordList("by hand", {"colours": ("red", "blue"), "animals": ("dog", "cat")})
 # BOS red dog blue cat red: red has blue as kin from row 5 on, blue has red, cat has dog.

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from headclaims.cache import Cache
 from headclaims.checkpoint import load
-from headclaims.checkpoint.evidence import Checkpoint
-from headclaims.checkpoint.planted import planted_folder
-from headclaims.effective_embedding import Variant, ablated_terms, effective_embedding
+from headclaims.checkpoint.interface import Checkpoint
+from headclaims.checkpoint.planted.folder import planted_folder
+from headclaims.circuit.effective_embedding import Variant, ablated_terms, effective_embedding
 from headclaims.errors import NotAssessable
-from headclaims.prompts import category_prompts
+from headclaims.prompts.category import category_prompts
+from headclaims.prompts.words import WordList, load_words
 from headclaims.tests.conftest import Models
 from headclaims.tests.small_models import (
     TOKEN_IDS,
@@ -30,7 +31,6 @@ from headclaims.tests.small_models import (
     replaced_output,
     without_gain,
 )
-from headclaims.words import WordList, load_words
 
 NOTHING = Cache(None)
 TOLERANCE = 1e-4  # float32: the norm divides by a residual stream of order one

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from headclaims.effective_pattern import effective_pattern
-from headclaims.qk_circuit import QKCircuit
+from headclaims.circuit.effective_pattern import effective_pattern
+from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.tests.conftest import Models
 from headclaims.tests.small_models import VOCABULARY, norm_eps, replaced_output, without_gain
 

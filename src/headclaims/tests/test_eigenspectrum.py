@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from headclaims.eigenspectrum import (
+from headclaims.circuit.eigenspectrum import (
     HeadSpectra,
     column_rank_ratio,
     head_spectra,
@@ -14,7 +14,7 @@ from headclaims.eigenspectrum import (
     spectra_from,
     spectra_tensors,
 )
-from headclaims.qk_circuit import span
+from headclaims.circuit.qk_circuit import span
 from headclaims.tests import real_gpt2
 
 

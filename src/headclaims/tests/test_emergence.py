@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from headclaims.cli import main
-from headclaims.emergence import Point, series, turns, write
-from headclaims.plan import Plan
+from headclaims.fleet.emergence import Point, series, turns, write
+from headclaims.fleet.plan import Plan
 from headclaims.tests.evidence_files import kin_attention, recorded_attention
 from headclaims.tests.test_sweep import here
 
@@ -17,7 +17,7 @@ STEPS = (0, 10, 200)
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps run their audits here."""
-    monkeypatch.setattr("headclaims.sweep.workers", here)
+    monkeypatch.setattr("headclaims.fleet.sweep.workers", here)
 
 
 def point(step: int, verdict: str | None) -> Point:

@@ -5,11 +5,11 @@ import torch
 import transformers
 from scipy import stats
 
-from headclaims.audits import audit, in_processes
-from headclaims.checkpoint.counterfeits import random_folder
+from headclaims.checkpoint.planted.counterfeits import random_folder
 from headclaims.errors import BadInput
-from headclaims.false_alarms import MARKS, Row, most_allowed, options, record, table, tally
+from headclaims.fleet.audits import audit, in_processes
 from headclaims.report.readme import put_between
+from headclaims.trials.false_alarms import MARKS, Row, most_allowed, options, record, table, tally
 
 
 def entry(claim: str, verdict: str, *flags: str) -> dict[str, object]:

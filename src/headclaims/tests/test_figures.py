@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headclaims.ledger import ClaimEntry
+from headclaims.record.entries import ClaimEntry
 from headclaims.report.attention_figures import effects, head_scores, pattern, steered_attention
 from headclaims.report.drawn import ClaimFigures, Drawn, HeadScores, NullValues
 from headclaims.report.figures import Figure, folded, null_distributions, plain, short, visible

@@ -12,9 +12,9 @@ from tokenizers import processors
 from torch import Tensor
 
 from headclaims.checkpoint import load
-from headclaims.checkpoint.evidence import Capability, Checkpoint
 from headclaims.checkpoint.full import FullCheckpoint
-from headclaims.checkpoint.planted import planted_folder
+from headclaims.checkpoint.interface import Capability, Checkpoint
+from headclaims.checkpoint.planted.folder import planted_folder
 from headclaims.errors import BadCheckpoint, NotAssessable
 from headclaims.tests.conftest import Models
 from headclaims.tests.small_models import (

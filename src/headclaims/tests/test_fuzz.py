@@ -14,18 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from headclaims.audits import audit_files
 from headclaims.checkpoint import load
 from headclaims.errors import BadInput
-from headclaims.ledger import ClaimEntry, as_json, counts
-from headclaims.plan import Plan
-from headclaims.report.reading import read_record
+from headclaims.fleet.audits import audit_files
+from headclaims.fleet.plan import Plan
+from headclaims.prompts.words import load_words
+from headclaims.record.entries import ClaimEntry, as_json, counts
+from headclaims.record.reading import read_record
+from headclaims.statistics.verdict import Flag, Verdict
 from headclaims.tests.claims_run import snapshot
 from headclaims.tests.evidence_files import CATEGORY_OF, header, partial_weights, tiny_gpt2
 from headclaims.tests.fuzzing import KINDS, fuzz
 from headclaims.tests.report_folders import record
-from headclaims.verdict import Flag, Verdict
-from headclaims.words import load_words
 
 MODELS = ("folder", "gguf")
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from headclaims import head_map
 from headclaims.cache import Cache
-from headclaims.checkpoint.evidence import Checkpoint, Head, QKWeights
-from headclaims.effective_embedding import AblatedTerms, Variant, ablated_terms, effective_embedding
-from headclaims.head_map import (
+from headclaims.checkpoint.interface import Checkpoint, Head, QKWeights
+from headclaims.circuit.effective_embedding import AblatedTerms, Variant, ablated_terms, effective_embedding
+from headclaims.measures import head_map
+from headclaims.measures.head_map import (
     CommonWords,
     Groups,
     LayerMap,
@@ -23,9 +23,9 @@ from headclaims.head_map import (
     statistics_of_gaussian_heads,
     statistics_of_other_heads,
 )
-from headclaims.similarity import neighbours
-from headclaims.top_attended import probes
-from headclaims.words import WordList, common_words, group_tokens, load_words
+from headclaims.measures.similarity import neighbours
+from headclaims.measures.top_attended import probes
+from headclaims.prompts.words import WordList, common_words, group_tokens, load_words
 
 EVERYTHING = {"words_contrast", "groups_contrast", "skew_scores", "words_depth", "groups_depth", "auc", "kin", "peak"}
 SHARES = {"similar_above_self", "similar_above_dissimilar", "similar_above_variants"}

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headclaims.audits import homologues
-from headclaims.category_score import Survey
-from headclaims.checkpoint.evidence import Head
+from headclaims.checkpoint.interface import Head
 from headclaims.cli import main
 from headclaims.errors import BadInput
-from headclaims.homology import Ranking, behaviour, distance, map_agreement
+from headclaims.fleet.audits import homologues
+from headclaims.fleet.homology import Ranking, behaviour, distance, map_agreement
+from headclaims.measures.category_score import Survey
 from headclaims.tests.evidence_files import partial_weights, recorded_attention
 from headclaims.tests.test_drawn import surveyed, uniform
 

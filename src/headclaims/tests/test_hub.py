@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from headclaims.checkpoint import hub
+from headclaims.checkpoint.hub import snapshot as hub
 from headclaims.errors import BadCheckpoint
 from headclaims.tests.loopback_hub import LoopbackHub, Misbehaviour
 
@@ -482,7 +482,7 @@ def stalled_auditor(served: LoopbackHub) -> Iterator[subprocess.Popen[bytes]]:
 
 def importing_this() -> dict[str, str]:
     """The environment for a process that imports the headclaims under test."""
-    source, others = str(Path(hub.__file__).parents[2]), os.environ.get("PYTHONPATH", "")
+    source, others = str(Path(hub.__file__).parents[3]), os.environ.get("PYTHONPATH", "")
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [source, others]))}
 
 

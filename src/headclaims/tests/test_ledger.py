@@ -13,11 +13,20 @@ import numpy as np
 import pytest
 
 import headclaims
-from headclaims.ledger import ClaimEntry, NullEntry, VariantEntry, adjust, as_json, counts, record, write_atomically
-from headclaims.nulls import Null
-from headclaims.resampling import Interval
+from headclaims.record.entries import (
+    ClaimEntry,
+    NullEntry,
+    VariantEntry,
+    adjust,
+    as_json,
+    counts,
+    record,
+    write_atomically,
+)
+from headclaims.statistics.nulls import Null
+from headclaims.statistics.resampling import Interval
+from headclaims.statistics.verdict import Flag, Measurement, Threshold, VariantResult, Verdict, judge
 from headclaims.tests.record_schema import departures
-from headclaims.verdict import Flag, Measurement, Threshold, VariantResult, Verdict, judge
 
 CHECKPOINT = {
     "spec": "somewhere/file.safetensors",
@@ -269,7 +278,7 @@ def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path: Path, monkeypatch
 KILLED = """
 import os, sys
 from pathlib import Path
-from headclaims import ledger
+from headclaims.record import entries
 
 def die(descriptor, *arguments, **options):
     os.write(descriptor, b"half of the n")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from headclaims import checkpoint as checkpoints
 from headclaims.checkpoint import hub, load
-from headclaims.checkpoint.evidence import Capability
+from headclaims.checkpoint.interface import Capability
 from headclaims.errors import BadCheckpoint, BadInput
 from headclaims.tests.conftest import Models
 from headclaims.tests.small_models import BOS, TOKEN_IDS, build, cut_partial, tokenizer, write_gguf

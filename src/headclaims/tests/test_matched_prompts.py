@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from headclaims.errors import NotAssessable
-from headclaims.matched_prompts import MatchedPairs, matched_pairs
-from headclaims.words import WordList
+from headclaims.prompts.matched import MatchedPairs, matched_pairs
+from headclaims.prompts.words import WordList
 
 WORDS = WordList(
     "small",

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from headclaims import mutants
 from headclaims.checkpoint import MUTATIONS, load
-from headclaims.checkpoint.counterfeits import COUNTERFEITS, names
-from headclaims.checkpoint.evidence import Head
-from headclaims.checkpoint.planted_vocabulary import vocabulary
-from headclaims.checkpoint.planted_weights import SPACES
-from headclaims.mutants import Expected, casualties, killers, main, options, survivors, table, unexpected
-from headclaims.qk_circuit import QKCircuit
+from headclaims.checkpoint.interface import Head
+from headclaims.checkpoint.planted.counterfeits import COUNTERFEITS, names
+from headclaims.checkpoint.planted.vocabulary import vocabulary
+from headclaims.checkpoint.planted.weights import SPACES
+from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.tests.claims_run import run_claims
+from headclaims.trials import counterfeits as mutants
+from headclaims.trials.counterfeits import Expected, casualties, killers, main, options, survivors, table, unexpected
 
 DATA = """
 [[ties]]

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from headclaims.checkpoint import MUTATIONS, load
-from headclaims.checkpoint.evidence import Checkpoint, Head, QKWeights, patterns_of
+from headclaims.checkpoint.interface import Checkpoint, Head, QKWeights, patterns_of
 from headclaims.checkpoint.mutate import mutate
+from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.errors import BadInput
-from headclaims.qk_circuit import QKCircuit
 from headclaims.tests.evidence_files import recorded_attention
 from headclaims.tests.small_models import TOKEN_IDS, VOCABULARY, build
 

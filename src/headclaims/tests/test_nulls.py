@@ -8,10 +8,13 @@ import pytest
 import torch
 from scipy import stats
 
-from headclaims.category_score import gap_to_runner_up, outlier_ratio, survey
-from headclaims.checkpoint.evidence import Head
-from headclaims.eigenspectrum import head_spectra
-from headclaims.nulls import (
+from headclaims.checkpoint.interface import Head
+from headclaims.circuit.eigenspectrum import head_spectra
+from headclaims.circuit.qk_circuit import span
+from headclaims.measures.category_score import gap_to_runner_up, outlier_ratio, survey
+from headclaims.prompts.category import category_prompts
+from headclaims.prompts.words import WordList
+from headclaims.statistics.nulls import (
     Null,
     adjusted,
     best_of_all_heads,
@@ -19,11 +22,8 @@ from headclaims.nulls import (
     other_heads,
     permuted_label_scores,
 )
-from headclaims.prompts import category_prompts
-from headclaims.qk_circuit import span
 from headclaims.tests import real_gpt2
 from headclaims.tests.plain_loops import random_patterns, rows_of
-from headclaims.words import WordList
 
 WORDS = WordList("small", {"colours": ("red", "blue", "green"), "animals": ("dog", "cat", "horse", "sheep", "cow")})
 # Benjamini and Hochberg (1995), section 4: fifteen hypotheses on thrombolysis, ordered.

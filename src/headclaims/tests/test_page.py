@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from headclaims.cli import main
-from headclaims.ledger import ClaimEntry
+from headclaims.record.entries import ClaimEntry
 from headclaims.report.page import write_page
+from headclaims.statistics.verdict import Flag, Verdict
 from headclaims.tests.report_folders import HOSTILE, claim, claims, write_folder
-from headclaims.verdict import Flag, Verdict
 
 
 class Outline(HTMLParser):

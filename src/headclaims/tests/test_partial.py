@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers.models.llama import modeling_llama
 
 from headclaims.checkpoint import load
-from headclaims.checkpoint.evidence import Capability, Checkpoint
+from headclaims.checkpoint.interface import Capability, Checkpoint
 from headclaims.checkpoint.partial import PartialWeights, rotate_half_matrix
 from headclaims.errors import BadCheckpoint, NotAssessable
 from headclaims.tests.conftest import Models
@@ -433,7 +433,7 @@ def test_partial_weights_import_no_model_library(models: Models, tmp_path: Path)
 import sys
 from headclaims.cache import Cache
 from headclaims.checkpoint import load
-from headclaims.effective_embedding import Variant, effective_embedding
+from headclaims.circuit.effective_embedding import Variant, effective_embedding
 checkpoint = load(sys.argv[1])
 checkpoint.fingerprint(1), checkpoint.qk_weights(1), checkpoint.rotation(1)
 assert effective_embedding(checkpoint, 1, None, Cache(None), Variant.ZERO).abs().sum() > 0

@@ -6,7 +6,7 @@ import pytest
 
 from headclaims.cli import main
 from headclaims.errors import BadInput
-from headclaims.plan import MISTRAL, PYTHIA, Plan
+from headclaims.fleet.plan import MISTRAL, PYTHIA, Plan
 
 
 def plan(tmp_path: Path, text: str) -> Plan:

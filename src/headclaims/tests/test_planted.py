@@ -17,13 +17,13 @@ from safetensors.torch import load_file
 
 from headclaims.checkpoint import load
 from headclaims.checkpoint.boot import load_full
-from headclaims.checkpoint.evidence import Checkpoint
-from headclaims.checkpoint.planted import build, planted_folder
-from headclaims.checkpoint.planted_vocabulary import vocabulary
-from headclaims.effective_embedding import Cache, Variant, effective_embedding
-from headclaims.prompts import CategoryPrompts, category_prompts
+from headclaims.checkpoint.interface import Checkpoint
+from headclaims.checkpoint.planted.folder import build, planted_folder
+from headclaims.checkpoint.planted.vocabulary import vocabulary
+from headclaims.circuit.effective_embedding import Cache, Variant, effective_embedding
+from headclaims.prompts.category import CategoryPrompts, category_prompts
+from headclaims.prompts.words import load_words
 from headclaims.tests.small_models import SmallModel, raw_weights, replaced_output
-from headclaims.words import load_words
 
 # As the module's docstring has them: the target's scores in nats, shares of the squared norm N² = 16.
 SAME, D, BOS_SCORE, T = 6.0, 0.85, 5.8, 0.75
@@ -574,7 +574,7 @@ def test_another_seed_is_another_checkpoint(made: Realised) -> None:
 BUILD_AND_TELL = """
 import sys, time
 from pathlib import Path
-from headclaims.checkpoint import planted
+from headclaims.checkpoint.planted import folder
 build = planted.build
 def slow(folder, seed):
     with open(sys.argv[1], "a") as log:
@@ -632,7 +632,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
         (folder / "config.json").write_text("{}")
         raise OSError(f"no space left for seed {seed}")
 
-    monkeypatch.setattr("headclaims.checkpoint.planted.build", fail)
+    monkeypatch.setattr("headclaims.checkpoint.planted.folder.build", fail)
     with pytest.raises(OSError, match="no space"):
         load("planted")
     assert [path for path in tmp_path.rglob("*") if path.is_dir()] == [tmp_path / "planted"]

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headclaims.checkpoint.planted_vocabulary import vocabulary
-from headclaims.power import PROPERTIES, SEEDS, STRENGTHS, Dose, draw, supported, table, verdicts, wilson
+from headclaims.checkpoint.planted.vocabulary import vocabulary
+from headclaims.trials.power import PROPERTIES, SEEDS, STRENGTHS, Dose, draw, supported, table, verdicts, wilson
 
 
 def test_full_strength_is_what_the_planted_checkpoint_or_the_counterfeit_has() -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from headclaims.checkpoint.evidence import QKWeights
-from headclaims.qk_circuit import QKCircuit, core, skew_part, span, symmetric_part
+from headclaims.checkpoint.interface import QKWeights
+from headclaims.circuit.qk_circuit import QKCircuit, core, skew_part, span, symmetric_part
 from headclaims.tests import real_gpt2
 
 

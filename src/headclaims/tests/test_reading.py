@@ -9,7 +9,7 @@ import pytest
 
 from headclaims.cli import main
 from headclaims.errors import BadInput
-from headclaims.report.reading import read_figures, read_record
+from headclaims.record.reading import read_figures, read_record
 from headclaims.tests.report_folders import claims, figures, write_folder
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from headclaims.checkpoint import load
-from headclaims.checkpoint.evidence import Capability, Head, Sizes
+from headclaims.checkpoint.interface import Capability, Head, Sizes
 from headclaims.checkpoint.recorded import RecordedAttention, RecordedGraph
 from headclaims.errors import BadCheckpoint, NotAssessable
 from headclaims.tests.test_partial import loaded_libraries

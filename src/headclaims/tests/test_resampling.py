@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headclaims import resampling
 from headclaims.errors import NotAssessable
-from headclaims.resampling import GroupedRows, OverTokens, Resampled, jackknife_t_bounds, two_way_interval
+from headclaims.statistics import resampling
+from headclaims.statistics.resampling import GroupedRows, OverTokens, Resampled, jackknife_t_bounds, two_way_interval
 
 # Twelve prompts' means; irregular, so that hardly a resample ties with the estimate.
 SKEWED = np.array([0.2137, 0.3091, 0.3259, 0.4968, 0.6113, 0.6347, 0.9211, 1.1093, 1.4377, 2.0221, 3.7159, 6.4433])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headclaims.checkpoint.planted import planted_folder
+from headclaims.checkpoint.planted.folder import planted_folder
 from headclaims.tests.claims_run import Runs, catalogue, shared_runs
 from headclaims.tests.test_run import FOUND_IN_PLANTED, SUPPORTED, assert_sound
 

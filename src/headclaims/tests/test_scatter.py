@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.optimize import brentq
 
-from headclaims.qk_circuit import QKCircuit
-from headclaims.scatter import Eigenspace, Scatter, permuted_contrasts, scatter
+from headclaims.circuit.qk_circuit import QKCircuit
+from headclaims.circuit.scatter import Eigenspace, Scatter, permuted_contrasts, scatter
 
 GROUP = np.array([0, 2, 0, 1, 1, 2, 0, 1, 1])  # of 3, 4 and 2 tokens, mixed
 SIZES = {0: 3, 1: 4, 2: 2}

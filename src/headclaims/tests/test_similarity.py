@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.errors import NotAssessable
-from headclaims.qk_circuit import QKCircuit
-from headclaims.similarity import (
+from headclaims.measures.similarity import (
     N_BINS,
     HeadBatch,
     Projected,
@@ -28,7 +28,7 @@ from headclaims.similarity import (
     similarity_curve,
     word_space,
 )
-from headclaims.vocabulary_scores import TokenScores
+from headclaims.vocabulary.scores import TokenScores
 
 D_MODEL, D_HEAD, HEADS = 6, 4, 3
 N_WORDS = 130

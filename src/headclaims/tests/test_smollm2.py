@@ -18,17 +18,17 @@ import pytest
 import torch
 import transformers
 
-from headclaims.ablation import AblationRuns, Component, Part, effect
 from headclaims.cache import Cache
-from headclaims.category_score import survey
 from headclaims.checkpoint import load
-from headclaims.checkpoint.evidence import Checkpoint, Head
-from headclaims.effective_embedding import effective_embedding
-from headclaims.prompts import CategoryPrompts, category_prompts
-from headclaims.resampling import GroupedRows, two_way_interval
+from headclaims.checkpoint.interface import Checkpoint, Head
+from headclaims.circuit.effective_embedding import effective_embedding
+from headclaims.measures.ablation import AblationRuns, Component, Part, effect
+from headclaims.measures.category_score import survey
+from headclaims.prompts.category import CategoryPrompts, category_prompts
+from headclaims.prompts.words import load_words
+from headclaims.statistics.resampling import GroupedRows, two_way_interval
 from headclaims.tests.claims_run import ClaimsRun, catalogue, run_claims
 from headclaims.tests.record_schema import departures
-from headclaims.words import load_words
 
 pytestmark = pytest.mark.slow
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from headclaims.category_score import Survey, survey
-from headclaims.checkpoint.evidence import Head
-from headclaims.prompts import CategoryPrompts
-from headclaims.steering import (
+from headclaims.checkpoint.interface import Head
+from headclaims.measures.category_score import Survey, survey
+from headclaims.measures.steering import (
     ALPHAS,
     Steered,
     SteeredMap,
@@ -17,9 +16,10 @@ from headclaims.steering import (
     random_halves,
     self_preference,
 )
+from headclaims.prompts.category import CategoryPrompts
+from headclaims.prompts.words import WordList
 from headclaims.tests.plain_loops import categories_of, rows_of
 from headclaims.tests.test_symmetric_scores import D_HEAD, LENGTH, ROTATIONS, X, circuit
-from headclaims.words import WordList
 
 HEAD = Head(1, 5)
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from headclaims.category_score import Survey, survey
-from headclaims.checkpoint.evidence import Head
+from headclaims.checkpoint.interface import Head
 from headclaims.errors import NotAssessable
-from headclaims.prompts import CategoryPrompts, category_prompts, recorded_prompts
-from headclaims.succession import succession_ratios
+from headclaims.measures.category_score import Survey, survey
+from headclaims.measures.succession import succession_ratios
+from headclaims.prompts.category import CategoryPrompts, category_prompts, recorded_prompts
+from headclaims.prompts.words import WordList
 from headclaims.tests.plain_loops import random_patterns
-from headclaims.words import WordList
 
 WORDS = WordList(
     "ordered",

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from headclaims.errors import NotAssessable
-from headclaims.matched_prompts import SuccessionPrompts, succession_prompts, successions
-from headclaims.words import WordList
+from headclaims.prompts.matched import SuccessionPrompts, succession_prompts, successions
+from headclaims.prompts.words import WordList
 
 BOS = 999
 PLAIN = WordList("plain", {"colours": ("red", "blue", "green"), "years": ("1989", "1999", "1972")})

@@ -14,11 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
-from headclaims.audits import ROOT
-from headclaims.checkpoint.counterfeits import random_folder
+from headclaims.checkpoint.planted.counterfeits import random_folder
 from headclaims.cli import main
-from headclaims.plan import Job, Plan
-from headclaims.sweep import Outcome, failures, is_done, keep, records, run_job, sweep
+from headclaims.fleet.audits import ROOT
+from headclaims.fleet.plan import Job, Plan
+from headclaims.fleet.sweep import Outcome, failures, is_done, keep, records, run_job, sweep
 from headclaims.tests.claims_run import comparable, environment, read_record, run_claims
 from headclaims.tests.evidence_files import kin_attention, partial_weights, recorded_attention
 from headclaims.tests.record_schema import departures
@@ -68,7 +68,7 @@ def here(*_: object) -> Iterator[Any]:
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps run their audits here."""
-    monkeypatch.setattr("headclaims.sweep.workers", here)
+    monkeypatch.setattr("headclaims.fleet.sweep.workers", here)
 
 
 def test_every_audit_has_a_record_or_a_reason(evidence: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +124,7 @@ def test_whatever_goes_wrong_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> Non
     def broken(_: object) -> None:
         raise ZeroDivisionError("out of\nluck")
 
-    monkeypatch.setattr("headclaims.sweep.audit_files", broken)
+    monkeypatch.setattr("headclaims.fleet.sweep.audit_files", broken)
     assert run_job(["--checkpoint", "a"]) == Outcome(None, "ZeroDivisionError: out of luck")
     monkeypatch.undo()
     assert run_job(["--checkpoint", "/nowhere"]).reason == (
@@ -221,8 +221,8 @@ def test_a_worker_that_dies_is_noticed_and_its_audit_tried_once_more(evidence: P
     script = f"""
 import os, sys
 from pathlib import Path
-import headclaims.sweep
-from headclaims.sweep import Outcome, run_job
+import headclaims.fleet.sweep
+from headclaims.fleet.sweep import Outcome, run_job
 def mortal(options):
     if "deadly" in options:
         with open({str(deaths)!r}, "a") as file:
@@ -230,7 +230,7 @@ def mortal(options):
         os._exit(9)
     return run_job(options)
 if __name__ == "__main__":
-    headclaims.sweep.run_job = mortal
+    headclaims.fleet.sweep.run_job = mortal
     from headclaims.cli import main
     sys.exit(main(["sweep", {str(path)!r}, "--workers", "1"]))
 """
@@ -338,5 +338,5 @@ def test_sweeping_nothing_new_starts_no_worker(evidence: Path, monkeypatch: pyte
     path = write_plan(evidence, f'[[audit]]\ncheckpoint = "{evidence}/recorded.safetensors"')
     plan = Plan.read(path)
     keep(plan.report_dir / plan.jobs[0].name, plan.jobs[0], Outcome({}, None))
-    monkeypatch.setattr("headclaims.sweep.workers", None)
+    monkeypatch.setattr("headclaims.fleet.sweep.workers", None)
     assert sweep(plan) == (0, 1)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from headclaims.qk_circuit import QKCircuit
-from headclaims.symmetric_scores import Kept, norm_ratio, norm_ratios, part_scores
+from headclaims.circuit.qk_circuit import QKCircuit
+from headclaims.circuit.symmetric_scores import Kept, norm_ratio, norm_ratios, part_scores
 
 D_MODEL, D_HEAD, LENGTH = 9, 4, 5
 Rotation = Callable[[int], Tensor | None]

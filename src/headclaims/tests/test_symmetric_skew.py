@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.sparse.linalg import eigsh
 
-from headclaims.eigenspectrum import head_spectra
-from headclaims.qk_circuit import QKCircuit, core, span, symmetric_part
-from headclaims.symmetric_skew import PartNorms, largest_skew_self_score, part_norms, random_vectors
+from headclaims.circuit.eigenspectrum import head_spectra
+from headclaims.circuit.qk_circuit import QKCircuit, core, span, symmetric_part
+from headclaims.circuit.symmetric_skew import PartNorms, largest_skew_self_score, part_norms, random_vectors
 from headclaims.tests import real_gpt2
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from headclaims.ledger import ClaimEntry, NullEntry, VariantEntry
+from headclaims.record.entries import ClaimEntry, NullEntry, VariantEntry
 from headclaims.report.table import COLUMNS, footer, headline, markdown, number, rows
-from headclaims.verdict import Flag, Verdict
+from headclaims.statistics.verdict import Flag, Verdict
 
 
 @pytest.mark.parametrize(

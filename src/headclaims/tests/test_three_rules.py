@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from headclaims.category_score import Survey, survey
-from headclaims.checkpoint.evidence import Head
+from headclaims.checkpoint.interface import Head
 from headclaims.errors import NotAssessable
-from headclaims.prompts import category_prompts, recorded_prompts
-from headclaims.resampling import Interval
+from headclaims.measures.category_score import Survey, survey
+from headclaims.measures.three_rules import kin_preference, self_suppression
+from headclaims.prompts.category import category_prompts, recorded_prompts
+from headclaims.prompts.words import WordList
+from headclaims.statistics.resampling import Interval
 from headclaims.tests import real_gpt2
 from headclaims.tests.plain_loops import Row, categories_of, random_patterns, rows_of
-from headclaims.three_rules import kin_preference, self_suppression
-from headclaims.words import WordList
 
 WORDS = WordList("small", {"colours": ("red", "blue", "green"), "animals": ("dog", "cat", "horse", "sheep")})
 TARGET = Head(0, 0)

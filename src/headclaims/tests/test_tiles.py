@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from headclaims import tiles
+from headclaims.vocabulary import tiles
 
 
 @pytest.mark.parametrize("tile", [(1, 1), (4, 3), (100, 100)])

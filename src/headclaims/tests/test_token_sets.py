@@ -6,7 +6,7 @@ import pytest
 import wordfreq
 
 from headclaims.errors import NotAssessable
-from headclaims.words import common_words, counted_categories, group_tokens
+from headclaims.prompts.words import common_words, counted_categories, group_tokens
 
 # The catalogue's thirty, without `Blue`, which comes after `blue`.
 GROUPS = {

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from headclaims.errors import NotAssessable
-from headclaims.top_attended import form, probes, published_overlap, top_attended
-from headclaims.vocabulary_scores import TokenScores
-from headclaims.words import WordList
+from headclaims.measures.top_attended import form, probes, published_overlap, top_attended
+from headclaims.prompts.words import WordList
+from headclaims.vocabulary.scores import TokenScores
 
 VOCABULARY = (
     *(" red", "Red", " RED", " blue", "green", " green", " 24", "57", " 8", " 1989", "2024", " 19890"),

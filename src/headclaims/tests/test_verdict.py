@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headclaims.nulls import Null
-from headclaims.resampling import Interval
-from headclaims.verdict import (
+from headclaims.statistics.nulls import Null
+from headclaims.statistics.resampling import Interval
+from headclaims.statistics.verdict import (
     Compared,
     Condition,
     Flag,

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from headclaims.qk_circuit import QKCircuit
-from headclaims.scatter import Eigenspace
-from headclaims.vocabulary_scores import Swept, TokenScores, _by_torch, mean_rotation, sweep, sweep_heads
+from headclaims.circuit.qk_circuit import QKCircuit
+from headclaims.circuit.scatter import Eigenspace
+from headclaims.vocabulary.scores import Swept, TokenScores, _by_torch, mean_rotation, sweep, sweep_heads
 
 D_MODEL, D_HEAD, LENGTH = 7, 4, 6
 FREQUENCIES = (0.9, 0.2)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headclaims.errors import BadInput, NotAssessable
-from headclaims.words import WordList, load_words
+from headclaims.prompts.words import WordList, load_words
 
 WRITE_UP = {
     "colours": "blue red green yellow purple",

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from headclaims.vocabulary_scores import TokenScores, sweep
-from headclaims.yardsticks import (
+from headclaims.benchmarks.yardsticks import (
     SPREAD,
     bare_products,
     dense_way,
@@ -17,6 +16,7 @@ from headclaims.yardsticks import (
     random_factors,
     random_head,
 )
+from headclaims.vocabulary.scores import TokenScores, sweep
 
 
 def test_the_dense_way_answers_the_same() -> None:

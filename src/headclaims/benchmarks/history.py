@@ -1,0 +1,142 @@
+"""Benchmark history: what `make bench` kept, as ratios to yardsticks timed in the same run, by commit.
+
+Records are pytest-benchmark's own, one file a run. A machine's seconds say little about another's, or about its next
+hour's: only ratios are compared.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from headclaims.errors import BadInput
+from headclaims.report.svg import drawing
+
+RATIO, SCALING = "ratio_to_", "scaling"
+BEFORE, WORSE_BY = 5, 1.3
+SHOWN = 6
+MARKS = ("<!-- benchmarks -->", "<!-- end of benchmarks -->")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its commit's first letters, when and on what it was, each benchmark's group, seconds and extra info."""
+
+    commit: str
+    when: str
+    machine: str
+    benchmarks: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """Every ratio of the run, by benchmark and yardstick."""
+        return {
+            f"{name} / {key.removeprefix(RATIO)}": float(value)
+            for name, entry in self.benchmarks.items()
+            for key, value in entry.items()
+            if key.startswith(RATIO)
+        }
+
+
+def read_runs(folder: Path) -> list[Run]:
+    """The runs in a folder, in the order of their time; raises BadInput for a file that is no record."""
+    runs = []
+    for path in folder.rglob("*.json"):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            benchmarks = {
+                one["name"].removeprefix("test_"): {
+                    **one["extra_info"],
+                    "group": one["group"],
+                    "seconds": one["stats"]["min"],
+                }
+                for one in content["benchmarks"]
+            }
+            changed = "+" if content["commit_info"].get("dirty") else ""
+            machine = f"{content['machine_info'].get('cpu')}, {content['machine_info'].get('threads')} threads"
+            runs.append(Run(content["commit_info"]["id"][:7] + changed, content["datetime"], machine, benchmarks))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadInput(f"{path}: no record of pytest-benchmark; wanted one of `make bench`") from error
+    return sorted(runs, key=lambda run: run.when)
+
+
+def worse(runs: Sequence[Run]) -> list[str]:
+    """The last run's ratios more than 30 % above the median of the five before on such a machine, one line each."""
+    lines = []
+    earlier = [run for run in runs[:-1] if run.machine == runs[-1].machine]
+    for name, ratio in runs[-1].ratios.items() if runs else ():
+        before = [run.ratios[name] for run in earlier if name in run.ratios][-BEFORE:]
+        if before and ratio > WORSE_BY * median(before):
+            lines.append(
+                f"{name}: {ratio:.3g}, {ratio / median(before):.2f} times the median of the last {len(before)}"
+            )
+    return lines
+
+
+def trend(runs: Sequence[Run]) -> str:
+    """The ratios of the last runs by commit, latest last."""
+    last = runs[-SHOWN:]
+    names = list(dict.fromkeys(name for run in last for name in run.ratios))
+    rows = [[name, *(f"{run.ratios[name]:.3g}" if name in run.ratios else "–" for run in last)] for name in names]
+    return tabulate(rows, ["seconds / those of", *(run.commit for run in last)], disable_numparse=True)
+
+
+def draw_trend(runs: Sequence[Run], path: Path) -> None:
+    """Ratios over the runs, scaling left out."""
+    with drawing(path, 9.0, 4.0) as figure:
+        axes = figure.subplots()
+        kept = [name for name in runs[-1].ratios if runs[-1].benchmarks[name.split(" / ")[0]]["group"] != SCALING]
+        for name in kept:
+            at = [(place, run.ratios[name]) for place, run in enumerate(runs) if name in run.ratios]
+            axes.plot(*zip(*at, strict=True), marker="o", label=name)
+        axes.set(yscale="log", ylabel="seconds, in those of the yardstick")
+        axes.set_xticks(range(len(runs)), [run.commit for run in runs])
+        if kept:
+            figure.legend(loc="outside right upper", fontsize="x-small")
+
+
+def draw_scaling(run: Run, path: Path) -> None:
+    """Seconds against tokens, the head's width and the number of heads, each with the bound: the bare product's."""
+    entries = [e for e in run.benchmarks.values() if e["group"] == SCALING and "ratio_to_bound" in e]
+    if not entries:
+        return
+    usual = {"tokens": 16_384, "d_head": 64, "heads": 1}
+    with drawing(path, 9.0, 3.2) as figure:
+        for axes, name in zip(figure.subplots(1, 3), usual, strict=True):
+            rest = {key: value for key, value in usual.items() if key != name}
+            some = sorted((e for e in entries if all(e[k] == v for k, v in rest.items())), key=lambda e: e[name])
+            x, seconds = [e[name] for e in some], np.array([e["seconds"] for e in some])
+            axes.plot(x, seconds, marker="o", label="sweep")
+            axes.plot(x, seconds / [e["ratio_to_bound"] for e in some], linestyle="--", label="bare product")
+            axes.set(xscale="log", yscale="log", xlabel=name, ylabel="seconds")
+            axes.set_xticks(x, [f"{value:,}" for value in x], rotation=45, ha="right")
+            axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+            axes.legend(fontsize="x-small")
+
+
+def _ratio(value: float | None) -> str:
+    """Small ones as parts."""
+    if value is None or value <= 0:
+        return "–"
+    return f"1/{1 / value:.0f}" if value < 0.1 else f"{value:.2f}"
+
+
+def figures(run: Run) -> str:
+    """Markdown: each benchmark's ratios and what it grew by, scaling left out."""
+    rows = []
+    for name, entry in run.benchmarks.items():
+        if entry["group"] != SCALING:
+            growth = f"{entry['peak_growth'] / 2**20:.0f} MiB" if "peak_growth" in entry else "–"
+            bound, dense, memory = (
+                _ratio(entry.get(key)) for key in ("ratio_to_bound", "ratio_to_dense", "memory_to_dense")
+            )
+            rows.append([name, bound, dense, growth, memory])
+    head = ["", "time / bound", "time / dense way", "growth", "growth / dense way"]
+    return "\n" + tabulate(rows, head, tablefmt="github", disable_numparse=True) + "\n\n"

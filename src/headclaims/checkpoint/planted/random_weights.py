@@ -1,0 +1,86 @@
+"""Random checkpoints: GPT-2s of the planted tokenizer whose heads mean nothing, to count false alarms on.
+
+Every weight is Gaussian. In `noise` the token embedding is, too; in `clusters` words of a planted cluster share an
+axis of the embedding, so that categories are there for a head to find by accident. Scales are such that heads attend
+to some tokens rather than to all alike: a score has a standard deviation of `SPREAD` nats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import transformers
+
+from headclaims.checkpoint.planted.vocabulary import Vocabulary
+
+SPREAD = 1.5
+OF_CLUSTER = 0.7  # of a word's squared norm in `clusters`
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of a GPT-2; `d_vocab` is the tokenizer's own where it is None, else rows beyond it are no token."""
+
+    layers: int
+    heads: int
+    d_head: int
+    context: int
+    d_vocab: int | None = None
+
+    @property
+    def d_model(self) -> int:
+        """All heads side by side."""
+        return self.heads * self.d_head
+
+    def rows(self, vocab: Vocabulary) -> int:
+        """Of the embedding: BOS, the unknown token, every form, and what is beyond."""
+        return self.d_vocab or len(vocab.forms) + 2
+
+
+SMALL = Sizes(2, 10, 16, 128)
+"""Twenty heads: to be the most extreme of them is a chance of 5 %, exactly."""
+GPT2_SMALL = Sizes(12, 12, 64, 1024, 50_257)
+
+
+def random_weights(
+    vocab: Vocabulary, generator: np.random.Generator, clustered: bool, sizes: Sizes
+) -> dict[str, np.ndarray]:
+    """The state dict of one draw."""
+    draw = generator.standard_normal
+    forms, d_model, d_mlp = vocab.forms, sizes.d_model, 4 * sizes.d_model
+    E = draw((sizes.rows(vocab), d_model))
+    if clustered:
+        of_cluster = draw((len(vocab.clusters) + 1, d_model))[[form.cluster for form in forms]]
+        words = slice(2, 2 + len(forms))
+        E[words] = OF_CLUSTER**0.5 * of_cluster + (1 - OF_CLUSTER) ** 0.5 * E[words]
+    state = {"transformer.wte.weight": E, "transformer.wpe.weight": 0.5 * draw((sizes.context, d_model))}
+    # x W has entries of variance d_model σ²; the dot product of two such over √d_head spreads by d_model σ².
+    size = (SPREAD / d_model) ** 0.5
+    for layer in range(sizes.layers):
+        stem = f"transformer.h.{layer}."
+        for norm in ("ln_1", "ln_2"):
+            state[f"{stem}{norm}.weight"] = generator.uniform(0.8, 1.25, d_model)
+            state[f"{stem}{norm}.bias"] = 0.05 * draw(d_model)
+        shapes = {"attn.c_attn": (d_model, 3 * d_model), "attn.c_proj": (d_model, d_model)}
+        shapes |= {"mlp.c_fc": (d_model, d_mlp), "mlp.c_proj": (d_mlp, d_model)}
+        for name, shape in shapes.items():
+            state[f"{stem}{name}.weight"] = size * draw(shape)
+            state[f"{stem}{name}.bias"] = 0.1 * draw(shape[1])
+    state["transformer.ln_f.weight"], state["transformer.ln_f.bias"] = np.ones(d_model), np.zeros(d_model)
+    return state
+
+
+def random_config(vocab: Vocabulary, sizes: Sizes) -> Any:
+    """The GPT-2 of these sizes."""
+    return transformers.GPT2Config(
+        vocab_size=sizes.rows(vocab),
+        n_positions=sizes.context,
+        n_embd=sizes.d_model,
+        n_layer=sizes.layers,
+        n_head=sizes.heads,
+        n_inner=4 * sizes.d_model,
+        bos_token_id=0,
+        eos_token_id=0,
+    )

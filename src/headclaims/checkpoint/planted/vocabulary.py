@@ -1,0 +1,65 @@
+"""The planted checkpoint's vocabulary: clusters of words, their case and space variants, and a word tokenizer."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import transformers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+BOS, UNKNOWN = "<|endoftext|>", "<|unknown|>"
+
+
+@dataclass(frozen=True)
+class Form:
+    """One token: a word in one case, with a leading space or without. `cluster` is −1 for a loose word."""
+
+    text: str
+    word: int
+    cluster: int
+    variant: bool
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The clusters' names in order, the words, and all tokens after BOS and the unknown token."""
+
+    clusters: tuple[str, ...]
+    words: tuple[str, ...]
+    forms: tuple[Form, ...]
+
+
+def vocabulary() -> Vocabulary:
+    """Read the clusters; each word stands as written and capitalised (or lower case), with and without a space."""
+    text = Path(__file__).with_name("vocabulary.toml").read_text(encoding="utf-8")
+    content = tomllib.loads(text)
+    clusters = content["clusters"]
+    members = [(c, word) for c, entry in enumerate(clusters.values()) for word in entry["words"]]
+    members += [(-1, word) for word in content["loose"]]
+    forms: dict[str, Form] = {}
+    # As written first: a variant never takes the place of another word.
+    for variant in (False, True):
+        for number, (cluster, word) in enumerate(members):
+            cased = word if not variant else (word.lower() if word[0].isupper() else word.capitalize())
+            for text in (" " + cased, cased):
+                form = Form(text, number, cluster, variant=variant or not text.startswith(" "))
+                forms.setdefault(text, form)
+    return Vocabulary(tuple(clusters), tuple(word for _, word in members), tuple(forms.values()))
+
+
+def tokenizer(vocab: Vocabulary) -> transformers.PreTrainedTokenizerFast:
+    """A tokenizer that splits before spaces and knows whole words: `" red blue"` is `" red"`, `" blue"`."""
+    ids = {text: i for i, text in enumerate([BOS, UNKNOWN, *(form.text for form in vocab.forms)])}
+    words = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
+    words.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[^ ]+| "), behavior="isolated")
+    words.decoder = decoders.Fuse()
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        bos_token=BOS,
+        eos_token=BOS,
+        unk_token=UNKNOWN,
+        clean_up_tokenization_spaces=False,
+        model_max_length=1024,
+    )

@@ -1,0 +1,272 @@
+"""The planted checkpoint's weights, by the construction that the docstring of `planted` derives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from headclaims.checkpoint.planted.vocabulary import Vocabulary
+
+HEADS, D_MODEL, D_HEAD, D_MLP, CONTEXT = 12, 768, 64, 256, 1024
+NORM = 4.0
+SPACES = {"C": 29, "I": 34, "J1": 48, "J2": 48, "F": 64, "U": 200, "B": 1, "P": 48, "A": 48, "O": 64, "G": 1}
+# Shares of a word's squared norm where the target reads it; A's is what attention 0 writes on average.
+SHARES = {"C": 0.30, "I": 0.12, "J1": 0.12, "J2": 0.12, "F": 0.05, "U": 0.21, "P": 0.04, "A": 0.04}
+FROM_EMBEDDING = 0.5
+VARIANT_NOISE = 0.3
+SAME, D, BOS_SCORE, SKEW = 6.0, 0.85, 5.8, 0.75
+THRESHOLD, FIRING = 2.5, 3.0
+FREQUENCIES = np.geomspace(2.2, 0.01, 24)
+BOS_WORTH = (20.0, 1.3)
+BOS_KEY, BOS_QUERY = 0.3, 0.05
+
+KINDS = (
+    "shift1 shift2 copying bos0 bos1 random bos2 shift3 copying random bos3 random",
+    "shift1 induction copying random bos4 target random shift2 induction bos5 bos6 copying",
+    "shift1 random induction copying bos7 random shift4 bos8 random induction bos9 copying",
+)
+
+
+@dataclass(frozen=True)
+class Projections:
+    """One head's folded weights: d_model × d_head, and d_head × d_model for W_O."""
+
+    W_Q: np.ndarray
+    W_K: np.ndarray
+    b_Q: np.ndarray
+    W_V: np.ndarray
+    W_O: np.ndarray
+
+
+class PlantedWeights:
+    """One draw of the weights: every random part comes from the generator, in a fixed order.
+
+    Attributes and methods are what a counterfeit changes.
+    """
+
+    spaces: ClassVar[Mapping[str, int]] = SPACES
+    shares: ClassVar[Mapping[str, float]] = SHARES
+    kinds: ClassVar[Sequence[str]] = KINDS
+    same, depth, bos_score, skew = SAME, D, BOS_SCORE, SKEW
+    from_embedding, from_attention = FROM_EMBEDDING, 0.0
+    identity_sign = -1.0
+    same_of_twin = SAME
+
+    def __init__(self, vocab: Vocabulary, generator: np.random.Generator) -> None:
+        self.vocab, self.draw = vocab, generator
+        if len(vocab.clusters) != self.spaces["C"]:
+            raise ValueError(f"{len(vocab.clusters)} clusters; wanted {self.spaces['C']}")
+        columns = generator.standard_normal((D_MODEL, 1 + sum(self.spaces.values())))
+        columns[:, 0] = 1.0
+        basis = np.linalg.qr(columns).Q[:, 1:]
+        ends = np.cumsum(list(self.spaces.values()))
+        self.space = {
+            name: basis[:, end - size : end] for (name, size), end in zip(self.spaces.items(), ends, strict=True)
+        }
+        self.amplitude = {name: NORM * share**0.5 for name, share in self.shares.items()}
+
+    @property
+    def lambda_i(self) -> float:
+        """The size of the target's eigenvalues on I."""
+        return 8 * self.depth / (D_MODEL * self.shares["I"])
+
+    def unit(self, *shape: int) -> np.ndarray:
+        """Random unit vectors."""
+        x = self.draw.standard_normal(shape)
+        return np.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True))
+
+    def codes(self, dimensions: int) -> np.ndarray:
+        """One unit vector a word, a variant's a little off it."""
+        forms = self.vocab.forms
+        of_word = self.unit(len(self.vocab.words), dimensions)
+        codes = np.stack([of_word[form.word] for form in forms])
+        varied = (1 - VARIANT_NOISE**2) ** 0.5 * codes + VARIANT_NOISE * self.unit(*codes.shape)
+        varied /= np.linalg.norm(varied, axis=1, keepdims=True)
+        return np.where(self.is_variant[:, None], varied, codes)
+
+    @property
+    def is_variant(self) -> np.ndarray:
+        """Which tokens are a word in another case or without its space."""
+        return np.array([form.variant for form in self.vocab.forms])
+
+    def identity(self) -> np.ndarray:
+        """What tokens hold in I, in units of its amplitude."""
+        return self.codes(self.spaces["I"])
+
+    def clusters(self) -> np.ndarray:
+        """The cluster of each token; −1 for none."""
+        return np.array([form.cluster for form in self.vocab.forms])
+
+    def category(self) -> np.ndarray:
+        """What tokens hold in C when MLP 0 has written to it, in units of its amplitude."""
+        clusters = self.clusters()
+        return np.eye(self.spaces["C"])[clusters] * (clusters >= 0)[:, None]
+
+    def embedding(self) -> np.ndarray:
+        """W_E: BOS, the unknown token, then every form."""
+        forms, space, amplitude = self.vocab.forms, self.space, self.amplitude
+        second = self.codes(self.spaces["J1"])
+        rows = amplitude["I"] * self.identity() @ space["I"].T
+        rows += amplitude["J1"] * second @ space["J1"].T + amplitude["J2"] * second @ space["J2"].T
+        rows += amplitude["U"] * self.codes(self.spaces["U"]) @ space["U"].T
+        features = self.unit(len(self.vocab.words), self.spaces["F"])
+        rows += amplitude["F"] * features[[form.word for form in forms]] @ space["F"].T
+        loose = self.unit(len(forms), self.spaces["U"]) @ space["U"].T
+        rows += self.from_embedding * amplitude["C"] * self.category() @ space["C"].T
+        rows += amplitude["C"] * np.where(self.clusters()[:, None] < 0, loose, 0)
+        return np.concatenate([self.bos_row(), self.rest * self.unit(1, self.spaces["U"]) @ space["U"].T, rows])
+
+    @property
+    def rest(self) -> float:
+        """The norm of a token's embedding when nothing is added to it but a position."""
+        return (1 - self.shares["P"]) ** 0.5 * NORM
+
+    def bos_row(self) -> np.ndarray:
+        """The embedding of BOS."""
+        return self.rest * self.space["B"].T
+
+    def positions(self, n: int = CONTEXT) -> np.ndarray:
+        """The first n rows of W_pos: cos and sin of each frequency, one after the other."""
+        angles = np.outer(np.arange(n), FREQUENCIES)
+        waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) / len(FREQUENCIES) ** 0.5
+        return np.asarray(self.amplitude["P"] * waves @ self.space["P"].T)
+
+    def head(self, layer: int, kind: str) -> Projections:
+        """A head's folded weights by what it does."""
+        W_Q, W_K, b_Q = np.zeros((D_MODEL, D_HEAD)), np.zeros((D_MODEL, D_HEAD)), np.zeros(D_HEAD)
+        space = self.space
+        if kind == "target":
+            W_Q, W_K, b_Q = self.target(self.same)
+        elif kind == "twin":
+            W_Q, W_K, b_Q = self.target(self.same_of_twin)
+        elif kind.startswith("shift"):
+            W_Q[:, :48] = 1.6 * space["P"]
+            W_K[:, :48] = 1.6 * space["P"] @ _turned(int(kind[5:]))
+        elif kind in ("copying", "induction"):
+            W_Q[:, :48] = 0.7 * space["J1"]
+            W_K[:, :48] = 0.7 * space["J2"] if kind == "copying" else 2.0 * space["A"]
+        else:
+            spread = 0.06 if kind == "random" else 0.005
+            drawn = self.draw.standard_normal((2, D_MODEL, D_HEAD)) * spread
+            W_Q, W_K = drawn - drawn.mean(axis=1, keepdims=True)
+            if kind.startswith("bos"):
+                tokens_worth = BOS_WORTH[0] * BOS_WORTH[1] ** int(kind[3:])
+                W_Q[:, 62], W_K[:, 62] = 0, space["B"][:, 0]
+                b_Q[62] = 8 * np.log(tokens_worth) / (D_MODEL * (1 - self.shares["P"])) ** 0.5
+        if layer > 0 and kind not in ("target", "twin"):
+            W_Q[:, 63], W_K[:, 63] = 0, self.place()
+            b_Q[63] = 4.0
+        return Projections(W_Q, W_K, b_Q, *self.output(layer, kind))
+
+    def place(self) -> np.ndarray:
+        """A random unit direction of positions and of what attention 0 writes, to which position 0 is nothing."""
+        (first,) = self.positions(1)
+        both = np.concatenate([self.space["P"], self.space["A"]], axis=1)
+        direction = both @ self.unit(both.shape[1])
+        direction -= first * (direction @ first) / (first @ first)
+        return np.asarray(direction / np.linalg.norm(direction))
+
+    def target(self, same: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """W_Q, W_K and b_Q of the module's formula: axes of C, then of I, then BOS, then what a counterfeit adds."""
+        F, space = self.space["F"], self.space
+        axes = np.concatenate([space["C"], space["I"]], axis=1)
+        dimensions = [space["C"].shape[1], space["I"].shape[1]]
+        lambda_c = 8 * same / (D_MODEL * self.shares["C"])
+        size = np.sqrt(np.repeat([lambda_c, self.lambda_i], dimensions))
+        sign = np.repeat([1.0, self.identity_sign], dimensions)
+        n = axes.shape[1]
+        bos = (BOS_QUERY * space["G"][:, :1], BOS_KEY * space["B"], np.array([self.bos_bias]))
+        terms = [(axes * size, (axes + self.skew * F[:, :n]) * size * sign, np.zeros(n)), bos, *self.further_terms()]
+        W_Q, W_K = (np.concatenate([term[part] for term in terms], axis=1) for part in (0, 1))
+        return W_Q, W_K, np.concatenate([term[2] for term in terms])
+
+    @property
+    def bos_bias(self) -> float:
+        """The query bias that puts `bos_score` on BOS, which stands in a residual stream of B and position alone."""
+        return 8 * self.bos_score / (BOS_KEY * (D_MODEL * (1 - self.shares["P"])) ** 0.5)
+
+    def further_terms(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """More columns of the target's W_Q and W_K, with their query biases."""
+        return []
+
+    def output(self, layer: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
+        """W_V and W_O: layer 0 moves the second identity code to A, the others what they see to O."""
+        W_V, W_O = np.zeros((D_MODEL, D_HEAD)), np.zeros((D_HEAD, D_MODEL))
+        if layer == 0:
+            mix = np.eye(48) if kind == "shift1" else np.linalg.qr(self.draw.standard_normal((48, 48))).Q
+            W_V[:, :48] = self.space["J1"] @ mix
+            # One head that attends to a single position writes the whole of A's share, the rest a little each.
+            per_unit = NORM * (self.shares["A"] / (D_MODEL * self.shares["J1"])) ** 0.5
+            W_O[:48] = (0.9 if kind == "shift1" else 0.3) * per_unit * self.space["A"].T
+        else:
+            W_V[:] = self.draw.standard_normal((D_MODEL, D_HEAD)) * 0.03
+            W_V -= W_V.mean(axis=0)
+            W_O[:] = self.draw.standard_normal((D_HEAD, self.spaces["O"])) * 0.01 @ self.space["O"].T
+        return W_V, W_O
+
+    def mlp(self, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Folded W_in, b_in and W_out: in layer 0 one neuron a cluster that fires on its axis and writes it."""
+        W_in = self.draw.standard_normal((D_MODEL, D_MLP)) * 0.03
+        W_in -= W_in.mean(axis=0)
+        W_out = self.draw.standard_normal((D_MLP, self.spaces["O"])) * 0.01 @ self.space["O"].T
+        b_in = np.zeros(D_MLP)
+        if layer == 0:
+            n, C = self.spaces["C"], self.space["C"]
+            # C as it comes to MLP 0, in units of what the target reads; the rest of the norm is there already.
+            before = self.from_embedding + self.from_attention
+            seen = D_MODEL**0.5 * before * self.amplitude["C"] / self.norm_at(before)
+            W_in[:, :n], b_in[:n] = C * (THRESHOLD + FIRING) / seen, -THRESHOLD
+            W_out[:n] = (1 - before) * self.amplitude["C"] / gelu(FIRING) * C.T
+        return W_in, b_in, W_out
+
+    def norm_at(self, share_of_amplitude: float) -> float:
+        """The norm of a word when so much of C's amplitude is there."""
+        return float(NORM * (1 - self.shares["C"] * (1 - share_of_amplitude**2)) ** 0.5)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The state dict, norms unfolded: every norm has a gain and a bias of its own, undone in what reads it."""
+        state = {"transformer.wte.weight": self.embedding(), "transformer.wpe.weight": self.positions()}
+        for layer, kinds in enumerate(self.kinds):
+            heads = [self.head(layer, kind) for kind in kinds.split()]
+            stem = f"transformer.h.{layer}."
+            reading = np.concatenate(
+                [np.concatenate([getattr(h, w) for h in heads], 1) for w in ("W_Q", "W_K", "W_V")], 1
+            )
+            biases = np.concatenate([*(h.b_Q for h in heads), np.zeros(2 * D_MODEL)])
+            state |= self.unfolded(stem + "ln_1", stem + "attn.c_attn", reading, biases)
+            state[stem + "attn.c_proj.weight"] = np.concatenate([h.W_O for h in heads])
+            state[stem + "attn.c_proj.bias"] = np.zeros(D_MODEL)
+            W_in, b_in, W_out = self.mlp(layer)
+            state |= self.unfolded(stem + "ln_2", stem + "mlp.c_fc", W_in, b_in)
+            state[stem + "mlp.c_proj.weight"] = W_out
+            state[stem + "mlp.c_proj.bias"] = np.zeros(D_MODEL)
+        state["transformer.ln_f.weight"] = np.ones(D_MODEL)
+        state["transformer.ln_f.bias"] = np.zeros(D_MODEL)
+        return state
+
+    def unfolded(self, norm: str, reader: str, W: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
+        """A norm with a gain and a bias, and the reader's weights that give W and b once these are folded in."""
+        gain = self.draw.uniform(0.8, 1.25, D_MODEL)
+        bias = self.draw.standard_normal(D_MODEL) * 0.05
+        raw = W / gain[:, None]
+        return {
+            f"{norm}.weight": gain,
+            f"{norm}.bias": bias,
+            f"{reader}.weight": raw,
+            f"{reader}.bias": b - bias @ raw,
+        }
+
+
+def _turned(shift: int) -> np.ndarray:
+    """The 48 × 48 rotation that makes the key `shift` positions back look like the query's position."""
+    cos, sin = np.diag(np.cos(FREQUENCIES * shift)), np.diag(np.sin(FREQUENCIES * shift))
+    return np.block([[cos, -sin], [sin, cos]])
+
+
+def gelu(x: float) -> float:
+    """GPT-2's activation."""
+    return float(torch.nn.functional.gelu(torch.tensor(x), approximate="tanh"))

@@ -1,0 +1,36 @@
+"""The attention pattern that a head would have if it read nothing but the effective embedding E.
+
+Axes: `token` the distinct tokens of the prompts, `prompt`, `query` and `key` positions, `offset` the query's
+position less the key's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from headclaims.circuit.qk_circuit import QKCircuit, RotationAt, causal_scores
+
+
+def effective_pattern(
+    circuit: QKCircuit,
+    E: Float[Tensor, "token d_model"],
+    token_at: Int[np.ndarray, "prompt position"],
+    rotation: RotationAt,
+) -> Float[np.ndarray, "prompt query key"]:
+    """Causal softmax of the biased scores of E: A[i, j] ∝ exp((E_i W_Q + b_Q) R_{i−j} (E_j W_K + b_K)ᵀ · scale), j ≤ i.
+
+    `token_at` are rows of E; `rotation(offset)` gives R, None with learned positions. Scores after the scale.
+    """
+    length = token_at.shape[1]
+    at_position = torch.from_numpy(token_at)
+
+    def at_offset(offset: int) -> Float[Tensor, "prompt row"]:
+        R = rotation(offset)
+        by_token = (circuit if R is None else circuit.at_offset(R)).scores(E, E)
+        return by_token[at_position[:, offset:], at_position[:, : length - offset]]
+
+    scores = causal_scores(len(token_at), length, at_offset)
+    return scores.softmax(dim=-1).numpy()

@@ -1,0 +1,168 @@
+"""Scatter of grouped tokens within and between groups, in the eigenspaces of W_sym.
+
+For tokens x_i of a group of n with mean x̄, and any matrix M with symmetric part B:
+
+    mean off-diagonal score − mean diagonal score = −Σ_i (x_i − x̄)ᵀ B (x_i − x̄)/(n − 1).
+
+Proof. Let T = Σ_ij x_iᵀ M x_j = n² x̄ᵀ M x̄ and d = Σ_i x_iᵀ M x_i. Then (T − d)/(n(n − 1)) − d/n = (T − n d)/(n(n − 1))
+= −(d − n x̄ᵀ M x̄)/(n − 1), and d − n x̄ᵀ M x̄ = Σ_i (x_i − x̄)ᵀ M (x_i − x̄), where yᵀ M y = yᵀ B y. A bias of the query or
+the key adds u_i + v_j to each score, whose mean off the diagonal is that on it. So with D the mean over groups of the
+difference and S_w the mean over groups of Σ (x − x̄)(x − x̄)ᵀ/(n − 1): **D = −tr(B S_w)**, for any sizes of groups. □
+
+Hence D splits over eigenvectors of B: D = −Σ_k λ_k s_k with s_k = v_kᵀ S_w v_k ≥ 0; negative eigenvalues add D₋ ≥ 0,
+positive ones D₊ ≤ 0, and scaling the negative ones by α gives D(α) = α D₋ + D₊, which is 0 at α* = −D₊/D₋.
+
+Axes: `token` the tokens of all groups, `group`, `span` the at most 2·d_head eigenvectors of W_sym that count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from headclaims.circuit.qk_circuit import QKCircuit, symmetric_part
+from headclaims.statistics.resampling import OverTokens
+
+
+@dataclass(frozen=True)
+class Eigenspace:
+    """The eigenvalues of W_sym that can differ from 0, ascending, after the scale, and their eigenvectors."""
+
+    values: Float[Tensor, " span"]
+    vectors: Float[Tensor, "d_model span"]
+
+    @classmethod
+    def of(cls, circuit: QKCircuit) -> Eigenspace:
+        """In float64, on the span of [W_Q W_K]."""
+        Q, R = torch.linalg.qr(torch.cat([circuit.W_Q, circuit.W_K], dim=1).double())
+        d_head = circuit.W_Q.shape[1]
+        values, vectors = torch.linalg.eigh(symmetric_part(R[:, :d_head] @ R[:, d_head:].T) * circuit.scale)
+        return cls(values, Q @ vectors)
+
+    def coordinates(self, tokens: Float[Tensor, "token d_model"]) -> Float[np.ndarray, "token span"]:
+        """Tokens along the eigenvectors."""
+        return (tokens.double() @ self.vectors).numpy()
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Scatter along eigenvectors: each token's share of the scatter within its group, and that between groups.
+
+    `within[i, k]` is n/(n − 1) (v_kᵀ(x_i − x̄))², whose mean over a group is the group's scatter; `between[k]` is
+    Σ (v_kᵀ(x̄_g − x̄))²/(G − 1) over the G group means.
+    """
+
+    values: Float[np.ndarray, " span"]
+    within: Float[np.ndarray, "token span"]
+    between: Float[np.ndarray, " span"]
+    group: Int[np.ndarray, " token"]
+
+    @property
+    def mean_within(self) -> Float[np.ndarray, " span"]:
+        """v_kᵀ S_w v_k: the mean over groups."""
+        return np.asarray(self._member @ self.within / self._member.sum(axis=1, keepdims=True)).mean(axis=0)
+
+    @property
+    def _member(self) -> Float[np.ndarray, "group token"]:
+        return np.equal.outer(np.unique(self.group), self.group).astype(float)
+
+    @property
+    def D(self) -> float:
+        """−tr(W_sym S_w): by how much the diagonal is darker, in nats."""
+        return float(-self.values @ self.mean_within)
+
+    @property
+    def D_negative(self) -> float:
+        """What negative eigenvalues add to D: 0 or more."""
+        return float(-np.minimum(self.values, 0) @ self.mean_within)
+
+    @property
+    def D_positive(self) -> float:
+        """What positive eigenvalues add to D: 0 or less."""
+        return float(-np.maximum(self.values, 0) @ self.mean_within)
+
+    @property
+    def crossing(self) -> float:
+        """α* = −D₊/D₋, where scaled negative eigenvalues leave no difference; infinite where there are none."""
+        return -self.D_positive / self.D_negative if self.D_negative > 0 else float("inf")
+
+    @property
+    def b(self) -> float:
+        """tr(W_sym S_b)/tr(|W_sym| S_b), in [−1, 1]: 1 where groups differ in positive directions alone."""
+        return _signed_share(self.values, self.between)
+
+    def w(self) -> OverTokens:
+        """tr(W_sym S_w)/tr(|W_sym| S_w), in [−1, 1]: −1 where tokens of a group differ in negative directions alone."""
+        member = self._member
+        signed, size = self.within @ self.values, self.within @ np.abs(self.values)
+
+        def of_weights(weights: Float[np.ndarray, "resample token"]) -> Float[np.ndarray, " resample"]:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                drawn = weights @ member.T
+                above = np.nansum((weights * signed) @ member.T / drawn, axis=1)
+                below = np.nansum((weights * size) @ member.T / drawn, axis=1)
+                return np.asarray(np.where(below > 0, above / below, 0.0))
+
+        return OverTokens(len(self.group), of_weights)
+
+    def contrast(self) -> OverTokens:
+        """The contrast b − w, group means fixed."""
+        w, b = self.w(), self.b
+        return OverTokens(w.n, lambda weights: b - w.of_weights(weights))
+
+
+def _signed_share(values: Float[np.ndarray, " span"], scatter: Float[np.ndarray, " span"]) -> float:
+    total = np.abs(values) @ scatter
+    return float(values @ scatter / total) if total > 0 else 0.0
+
+
+def scatter(
+    values: Float[np.ndarray, " span"],
+    coordinates: Float[np.ndarray, "token span"],
+    group: Int[np.ndarray, " token"],
+) -> Scatter:
+    """Scatter of grouped tokens, given along eigenvectors; raises ValueError for one group, or a group of one."""
+    labels, sizes = np.unique(group, return_counts=True)
+    if len(labels) < 2 or sizes.min() < 2:
+        raise ValueError(f"groups of {sizes.tolist()} tokens; wanted two or more groups of two or more")
+    member = np.equal.outer(labels, group).astype(float)
+    means = member @ coordinates / sizes[:, None]
+    n = sizes[np.searchsorted(labels, group)][:, None]
+    within = np.square(coordinates - means[np.searchsorted(labels, group)]) * n / (n - 1)
+    return Scatter(values, within, means.var(axis=0, ddof=1), group)
+
+
+def contrasts(
+    values: Float[np.ndarray, "*#many span"],
+    coordinates: Float[np.ndarray, "*#many token span"],
+    member: Float[np.ndarray, "*#many group token"],
+) -> Float[np.ndarray, "*_"]:
+    """The contrast b − w of many heads, or of many groupings: `member` is 1 where a token is of a group, else 0."""
+    n = member.sum(axis=-1, keepdims=True)
+    means = member @ coordinates / n
+    squares = member @ np.square(coordinates) - n * np.square(means)
+    within = (squares / (n - 1)).mean(axis=-2).clip(min=0)
+    between = means.var(axis=-2, ddof=1)
+
+    def signed_share(scatter: Float[np.ndarray, "*_ span"]) -> Float[np.ndarray, "*_"]:
+        total = (np.abs(values) * scatter).sum(axis=-1)
+        return np.asarray(np.where(total > 0, (values * scatter).sum(axis=-1) / np.where(total > 0, total, 1), 0.0))
+
+    return signed_share(between) - signed_share(within)
+
+
+def permuted_contrasts(
+    values: Float[np.ndarray, " span"],
+    coordinates: Float[np.ndarray, "token span"],
+    group: Int[np.ndarray, " token"],
+    n: int,
+    seed: int,
+) -> Float[np.ndarray, " permutation"]:
+    """The contrast b − w with the tokens dealt anew among the groups, sizes kept."""
+    generator = np.random.default_rng([seed, 4])
+    dealt = np.stack([generator.permutation(group) for _ in range(n)])
+    return contrasts(values, coordinates, np.equal(np.unique(group)[:, None], dealt[:, None, :]).astype(float))

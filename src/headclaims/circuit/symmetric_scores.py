@@ -1,0 +1,74 @@
+"""Scores of the symmetric and skew parts among tokens: how large they are, and what they do in the model.
+
+Axes: `token` common words, `prompt`, `query` and `key` positions. Scores before the softmax, after the scale.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from headclaims.circuit.qk_circuit import QKCircuit, RotationAt, causal_scores
+from headclaims.statistics.resampling import OverTokens
+
+
+def norm_ratio(circuit: QKCircuit, E: Float[Tensor, "token d_model"]) -> OverTokens:
+    """‖E W_skew Eᵀ‖_F/‖E W_sym Eᵀ‖_F, rows resampled; without forming either.
+
+    With A = E W_QK Eᵀ = Q Kᵀ row i of (A ± Aᵀ)/2 has the square norm (‖A_i‖² + ‖Aᵀ_i‖² ± 2 A_i·Aᵀ_i)/4.
+    """
+    q, k = (E @ circuit.W_Q).double(), (E @ circuit.W_K).double()
+    row = ((q @ (k.T @ k)) * q).sum(dim=1)
+    column = ((k @ (q.T @ q)) * k).sum(dim=1)
+    both = ((q @ (k.T @ q)) * k).sum(dim=1)
+    symmetric, skew = (((row + column + sign * 2 * both) / 4).clamp_min(0).numpy() for sign in (1, -1))
+
+    def of_weights(weights: Float[np.ndarray, "resample token"]) -> Float[np.ndarray, " resample"]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.sqrt((weights @ skew) / (weights @ symmetric)))
+
+    return OverTokens(len(q), of_weights)
+
+
+def norm_ratios(
+    queries: Float[Tensor, "token head d_head"], keys: Float[Tensor, "token head d_head"]
+) -> Float[np.ndarray, " head"]:
+    """`norm_ratio` of many heads, from E W_Q and E W_K."""
+    q, k = queries.transpose(0, 1), keys.transpose(0, 1)
+    size = ((q.mT @ q).double() * (k.mT @ k).double()).sum(dim=(1, 2))
+    crossed = (k.mT @ q).double()
+    turned = (crossed * crossed.mT).sum(dim=(1, 2))
+    return np.asarray(((size - turned).clamp_min(0) / (size + turned)).sqrt().numpy())
+
+
+class Kept(StrEnum):
+    """Which part of W_QK stands in for it."""
+
+    SYMMETRIC = "symmetric"
+    SKEW = "skew"
+
+
+def part_scores(
+    circuit: QKCircuit, x: Float[Tensor, "prompt position d_model"], rotation: RotationAt, kept: Kept
+) -> Float[Tensor, "prompt query key"]:
+    """x_q W_part x_kᵀ with both biases' linear terms as they are; keys after their query are −∞.
+
+    At each offset the symmetric part's score is half the sum, the skew part's half the difference, of the score of
+    (query, key) and of the two tokens exchanged with positions kept.
+    """
+    sign = 1.0 if kept is Kept.SYMMETRIC else -1.0
+    length = x.shape[1]
+    q, k = x @ circuit.W_Q, x @ circuit.W_K
+
+    def at_offset(offset: int) -> Float[Tensor, "prompt row"]:
+        R = rotation(offset)
+        turned, b_Q = (q, circuit.b_Q) if R is None else (q @ R, circuit.b_Q @ R)
+        bare = (turned[:, offset:] * k[:, : length - offset]).sum(-1)
+        exchanged = (turned[:, : length - offset] * k[:, offset:]).sum(-1)
+        biases = turned[:, offset:] @ circuit.b_K + k[:, : length - offset] @ b_Q + b_Q @ circuit.b_K
+        return ((bare + sign * exchanged) / 2 + biases) * circuit.scale
+
+    return causal_scores(len(x), length, at_offset)

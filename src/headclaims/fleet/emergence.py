@@ -1,0 +1,180 @@
+"""Emergence: what each claim's statistic is by training step, and the steps at which its verdict turns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+from headclaims.fleet.plan import Job, Plan
+from headclaims.fleet.sweep import records
+from headclaims.record.entries import ClaimEntry, as_json, write_atomically
+from headclaims.record.reading import read_record
+from headclaims.report.figures import BLUE, Figure, plot
+from headclaims.report.page import Table, sheet
+from headclaims.report.table import number
+
+
+@dataclass(frozen=True)
+class Point:
+    """A claim at a step, of the head that was audited there; no value where it wasn't assessed."""
+
+    step: int
+    head: str
+    verdict: str | None
+    statistic: str | None
+    value: float | None
+    interval: list[float] | None
+
+
+@dataclass(frozen=True)
+class Series:
+    """The claims of one training run, by step; what has to be known of it, as steps without a record."""
+
+    name: str
+    claims: Mapping[str, list[Point]]
+    notices: list[str]
+
+
+def turns(points: Sequence[Point]) -> list[str]:
+    """The steps at which the verdict is another than at the step before."""
+    found = []
+    for before, after in pairwise(points):
+        if after.verdict != before.verdict:
+            found.append(f"step {after.step}: {before.verdict or 'error'} → {after.verdict or 'error'}")
+    return found
+
+
+def series(plan: Plan) -> list[Series]:
+    """The training runs of a plan that were audited at several steps, in the order of the plan."""
+    of: dict[str, list[Job]] = {}
+    for job in plan.jobs:
+        if "step" in job.about:
+            of.setdefault(_run(job), []).append(job)
+    return [one for name, jobs in of.items() for one in _of_run(plan, name, jobs)]
+
+
+def _of_run(plan: Plan, name: str, jobs: Sequence[Job]) -> list[Series]:
+    """One series, or under `--head all` one a head."""
+    found: dict[str, dict[str, list[Point]]] = {}
+    missing, incomplete = [], []
+    for job in sorted(jobs, key=lambda job: int(job.about["step"])):
+        step, there = int(job.about["step"]), records(plan.report_dir / job.name)
+        missing += [] if there else [step]
+        for folder in there:
+            record = read_record(folder)
+            incomplete += [] if record.complete else [step]
+            label = record.target.label
+            points = found.setdefault(f"{name}, {label}" if job.about.get("head") == "all" else name, {})
+            for claim in record.claims:
+                points.setdefault(claim.id, []).append(_point(step, label, claim))
+    notices = [f"no record at steps {', '.join(map(str, missing))}"] if missing else []
+    notices += [f"incomplete records at steps {', '.join(map(str, sorted(set(incomplete))))}"] if incomplete else []
+    return [Series(one, claims, [*notices, *_heads(claims)]) for one, claims in found.items()] or [
+        Series(name, {}, notices)
+    ]
+
+
+def _heads(claims: Mapping[str, list[Point]]) -> list[str]:
+    """Where `--head auto` chose another head at another step: a verdict may turn by that alone."""
+    points = next(iter(claims.values()))
+    if len({point.head for point in points}) == 1:
+        return []
+    return ["not the same head at every step: " + ", ".join(f"step {point.step} {point.head}" for point in points)]
+
+
+def _run(job: Job) -> str:
+    """What is the same at all steps."""
+    differing = ("checkpoint", "step", "revision", "run", "no_cache", "html", "device")
+    return ", ".join(
+        [job.about["run"], *(f"{key} {value}" for key, value in job.about.items() if key not in differing)]
+    )
+
+
+def _point(step: int, head: str, claim: ClaimEntry) -> Point:
+    statistic, value = claim.statistic or (None, None)
+    return Point(step, head, claim.verdict, statistic, None if value is None else float(value), claim.interval)
+
+
+def table(place: int, of: Series) -> Table:
+    """A line a claim: when its verdict turned, and what it was first and last; with a figure."""
+    rows = [
+        [
+            claim,
+            "; ".join(turns(points)) or f"none: {points[0].verdict or 'error'}",
+            _shown(points[0]),
+            _shown(points[-1]),
+        ]
+        for claim, points in of.claims.items()
+    ]
+    head = ["claim", "verdict turns at", "at the first step", "at the last step"]
+    drawn = figure(place, of)
+    return Table(of.name, head, rows, [drawn] if drawn.plots else [])
+
+
+def _shown(point: Point) -> str:
+    return "–" if point.value is None else f"{point.statistic} {number(point.value)}"
+
+
+def figure(place: int, of: Series) -> Figure:
+    """A small plot a claim: its statistic by step, with the interval."""
+    plots: list[go.Figure] = []
+    rows: list[list[Any]] = []
+    for claim, points in of.claims.items():
+        rows += [
+            [claim, p.step, p.head, p.verdict, p.statistic, p.value, *(p.interval or (None, None))] for p in points
+        ]
+        known = [point for point in points if point.value is not None]
+        if not known:
+            continue
+        reach: list[Any] = [point.interval or [point.value, point.value] for point in known]
+        line = go.Scatter(
+            x=[str(point.step) for point in known],
+            y=[point.value for point in known],
+            error_y={
+                "array": [r[1] - p.value for p, r in zip(known, reach, strict=True)],
+                "arrayminus": [p.value - r[0] for p, r in zip(known, reach, strict=True)],
+            },
+            marker={
+                "color": BLUE,
+                "size": 8,
+                "symbol": ["circle" if p.verdict == "supported" else "circle-open" for p in known],
+            },
+            mode="lines+markers",
+        )
+        axis = {"type": "category", "categoryorder": "array", "categoryarray": [str(p.step) for p in points]}
+        plots.append(plot([line], claim, 220, xaxis=axis | {"title": "step"}))
+    caption = (
+        "The statistic of each claim that could be assessed by training step, with its 95 % interval; filled where the "
+        "claim is supported. What to see: the step from which it is."
+    )
+    columns = ["claim", "step", "head", "verdict", "statistic", "value", "low", "high"]
+    return Figure(f"emergence-{place}", "By training step", caption, caption, plots, columns, rows)
+
+
+def write(plan: Plan) -> Path | None:
+    """`emergence.json` and `emergence.html` in the plan's folder; None where the plan has no steps."""
+    found = series(plan)
+    if not found:
+        return None
+    content = [
+        {
+            "run": one.name,
+            "notices": one.notices,
+            "claims": {
+                claim: {"turns": turns(points), "points": [asdict(point) for point in points]}
+                for claim, points in one.claims.items()
+            },
+        }
+        for one in found
+    ]
+    write_atomically(plan.report_dir / "emergence.json", as_json({"schema": 1, "series": content}))
+    notices = [f"{one.name}: {notice}." for one in found for notice in one.notices]
+    page = sheet(f"Emergence: {plan.name}", notices, [table(place, one) for place, one in enumerate(found)])
+    path = plan.report_dir / "emergence.html"
+    write_atomically(path, page)
+    return path

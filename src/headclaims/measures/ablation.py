@@ -1,0 +1,274 @@
+"""Ablations of the components before a head's layer: what takes an output's place, and what becomes of heads.
+
+Axes: `prompt` and `position` (0 is BOS), `d_model` the residual stream, `head` the heads watched, `query` and `key`
+positions. A component is ablated at its output; layers before it are not run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from headclaims.checkpoint.interface import Checkpoint, Edit, Head, pattern_name, patterns_of
+from headclaims.measures.category_score import Survey
+from headclaims.statistics.resampling import Resampled
+
+
+class Kind(StrEnum):
+    """What takes the place of a component's output."""
+
+    MEAN = "mean"
+    """Its mean over prompts and positions ≥ 1, at positions ≥ 1; BOS is left as it is. The primary one."""
+    AUTHOR = "author"
+    """Its mean over prompts and all positions, at all positions, BOS among them: the write-up's code."""
+    ZERO = "zero"
+    """0 at positions ≥ 1; BOS is left as it is."""
+    POSITION_MEAN = "position-mean"
+    """At each position its mean over prompts: what depends on the position alone stays."""
+    RESAMPLE = "resample"
+    """Its own values at positions ≥ 1 of all prompts, dealt out at random: each is real, hardly one in place."""
+
+
+class Part(StrEnum):
+    """What kind of component is ablated."""
+
+    EMBEDDING = "embedding"
+    """The token embedding, for all that reads it."""
+    POSITION = "position"
+    """The position embedding; with rotary positions the rotation of all queries and keys, whatever the kind."""
+    ATTENTION = "attention"
+    """The output of a layer's attention, all heads together, with its bias."""
+    MLP = "mlp"
+    """The output of a layer's MLP, with its bias."""
+    DIRECT_PATH = "direct path"
+    """The token embedding in the residual stream after layer 0, which has read it."""
+
+
+_IN_LAYERS = {Part.ATTENTION: "hook_attn_out", Part.MLP: "hook_mlp_out"}
+
+
+@dataclass(frozen=True, order=True)
+class Component:
+    """A component to ablate; `layer` matters for attention and MLP."""
+
+    part: Part
+    layer: int = 0
+
+    def __post_init__(self) -> None:
+        if self.layer and self.part not in _IN_LAYERS:
+            raise ValueError(f"{self.part} of layer {self.layer}; wanted a layer for attention and MLP alone")
+
+    @property
+    def restart(self) -> int:
+        """The first layer that has to be run again."""
+        return 1 if self.part is Part.DIRECT_PATH else self.layer
+
+
+def replacement(
+    output: Float[Tensor, "prompt position d_model"], kind: Kind, seed: int
+) -> Float[Tensor, "prompt position d_model"]:
+    """What takes the place of a component's output under a kind of ablation; `seed` deals out `resample`."""
+    changed, later = output.clone(), output[:, 1:]
+    if kind is Kind.AUTHOR:
+        changed[:] = output.double().mean(dim=(0, 1))
+    elif kind is Kind.MEAN:
+        changed[:, 1:] = later.double().mean(dim=(0, 1))
+    elif kind is Kind.POSITION_MEAN:
+        changed[:, 1:] = later.double().mean(dim=0)
+    elif kind is Kind.ZERO:
+        changed[:, 1:] = 0
+    else:
+        cells = later.reshape(-1, later.shape[-1])
+        dealt = torch.randperm(len(cells), generator=torch.Generator().manual_seed(seed))
+        changed[:, 1:] = cells[dealt].view_as(later)
+    return changed
+
+
+@dataclass(frozen=True)
+class _Clean:
+    """What components write on the prompts, the residual stream before each layer, and the patterns of heads."""
+
+    embedding: Float[Tensor, "prompt position d_model"]
+    position: Float[Tensor, "prompt position d_model"]
+    outputs: dict[str, Float[Tensor, "prompt position d_model"]]
+    residual: dict[int, Float[Tensor, "prompt position d_model"]]
+    patterns: Float[np.ndarray, "head prompt query key"]
+
+
+class AblationRuns:
+    """Ablated runs of one checkpoint on one set of prompts, for the heads of some layers at or after a target's.
+
+    Components are those before the target's layer.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        tokens: Int[Tensor, "prompt position"],
+        heads: Sequence[Head],
+        layer: int,
+        seed: int = 0,
+        at_once: int = 16,
+    ) -> None:
+        _check_heads(heads, layer)
+        self.checkpoint, self.tokens, self.heads, self.layer = checkpoint, tokens, tuple(heads), layer
+        self.seed, self.at_once = seed, at_once
+
+    @cached_property
+    def _clean(self) -> _Clean:
+        before = range(self.layer)
+        outputs = [f"blocks.{layer}.{hook}" for layer in before for hook in ("hook_attn_out", "hook_mlp_out")]
+        residual = {layer: f"blocks.{layer}.hook_resid_pre" for layer in sorted({0, *before, self.layer})}
+        learned = self.checkpoint.learned_positions
+        names = [*outputs, *residual.values(), *(["hook_pos_embed"] if learned else [])]
+        found: dict[str, list[Tensor]] = {name: [] for name in names}
+        patterns = []
+        for some in self.tokens.split(self.at_once):
+            run = self.checkpoint.run(some, record=[*names, *_names(self.heads)])
+            patterns.append(patterns_of(run, self.heads))
+            for name in names:
+                # Learned positions come once for all prompts.
+                found[name].append(run[name].float().cpu().expand(len(some), -1, -1))
+        kept = {name: torch.cat(parts) for name, parts in found.items()}
+        entering = kept[residual[0]]
+        position = kept["hook_pos_embed"] if learned else torch.zeros_like(entering)
+        return _Clean(
+            # What a model scales its embedding by is in the residual stream only.
+            entering - position,
+            position,
+            {name: kept[name] for name in outputs},
+            {layer: kept[name] for layer, name in residual.items()},
+            np.concatenate(patterns, axis=1),
+        )
+
+    @property
+    def clean(self) -> Float[np.ndarray, "head prompt query key"]:
+        """The heads' patterns without ablation."""
+        return self._clean.patterns
+
+    def ablated(
+        self, components: Sequence[Component], kind: Kind = Kind.MEAN, heads: Sequence[Head] | None = None
+    ) -> Float[np.ndarray, "head prompt query key"]:
+        """Patterns of heads (all that are watched by default) with these components ablated together.
+
+        What is put in place is computed from the clean run. Raises ValueError for a component at or after the layer.
+        """
+        chosen = self.heads if heads is None else tuple(heads)
+        _check_heads(chosen, self.layer)
+        named = list(components)
+        embedding = {Component(Part.EMBEDDING), Component(Part.DIRECT_PATH)}
+        if not named or len(set(named)) < len(named) or embedding <= set(named):
+            raise ValueError(f"components {[c.part.value for c in named]}; wanted some, none twice or in another")
+        for component in components:
+            if component.restart > self.layer or (component.layer == self.layer and component.part in _IN_LAYERS):
+                raise ValueError(f"{component.part} {component.layer}; wanted a component before layer {self.layer}")
+        first = min(component.restart for component in components)
+        added, instead, edits = self._changes(components, kind)
+        patterns = []
+        for start in range(0, len(self.tokens), self.at_once):
+            some = slice(start, start + self.at_once)
+            changes = dict(edits)
+            changes |= {name: _put(term[some]) for name, term in instead.items()}
+            changes |= {name: _add(term[some]) for name, term in added.items()}
+            run = self.checkpoint.run(
+                self.tokens[some],
+                changes,
+                _names(chosen),
+                restart=(first, self._clean.residual[first][some]),
+            )
+            patterns.append(patterns_of(run, chosen))
+        return np.concatenate(patterns, axis=1)
+
+    def _changes(
+        self, components: Sequence[Component], kind: Kind
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Edit]]:
+        """What to add to activations, what to put in their place, and other edits, by activation."""
+        clean = self._clean
+        added: dict[str, Tensor] = {}
+        instead: dict[str, Tensor] = {}
+        edits: dict[str, Edit] = {}
+        for number, component in enumerate(components):
+            # Each component of a set is dealt out by itself.
+            seed = self.seed + number
+            if component.part is Part.POSITION and not self.checkpoint.learned_positions:
+                edits = self.checkpoint.without_rotation
+            elif component.part in _IN_LAYERS:
+                name = f"blocks.{component.layer}.{_IN_LAYERS[component.part]}"
+                instead[name] = replacement(clean.outputs[name], kind, seed)
+            else:
+                output = clean.position if component.part is Part.POSITION else clean.embedding
+                name = f"blocks.{component.restart}.hook_resid_pre"
+                change = replacement(output, kind, seed) - output
+                added[name] = added[name] + change if name in added else change
+        return added, instead, edits
+
+
+def _check_heads(heads: Sequence[Head], layer: int) -> None:
+    if not heads or any(head.layer < layer for head in heads):
+        raise ValueError(f"heads {[head.label for head in heads]}; wanted some, all of layer {layer} or later")
+
+
+def _names(heads: Sequence[Head]) -> list[str]:
+    return [pattern_name(layer) for layer in sorted({head.layer for head in heads})]
+
+
+def _put(term: Tensor) -> Edit:
+    return lambda activation: term.to(activation)
+
+
+def _add(term: Tensor) -> Edit:
+    return lambda activation: activation + term.to(activation)
+
+
+def attentions(layer: int) -> list[Component]:
+    """Every attention before a layer."""
+    return [Component(Part.ATTENTION, before) for before in range(layer)]
+
+
+def total_variation(
+    clean: Float[np.ndarray, "*head prompt query key"], changed: Float[np.ndarray, "*head prompt query key"]
+) -> Float[np.ndarray, "*head"]:
+    """Half the L1 distance of rows, averaged over all rows of all prompts: 0 unchanged, 1 wholly elsewhere."""
+    distance = np.abs(clean - changed).sum(axis=-1, dtype=np.float64) / 2
+    return np.asarray(distance.mean(axis=(-2, -1)))
+
+
+def relative_variation(
+    variation: Float[np.ndarray, " head"], without_embedding: Float[np.ndarray, " head"]
+) -> Float[np.ndarray, " head"]:
+    """Total variation over that under ablation of the embedding: what makes heads of any kind comparable."""
+    return np.asarray(variation / np.maximum(without_embedding, 1e-12))
+
+
+def effect(clean: Survey, changed: Survey, head: Head) -> Resampled:
+    """(score after − score clean)/(u − score clean): 0 no effect, 1 as good as uniform attention.
+
+    u is the category score of uniform causal attention. Both surveys are of the same prompts.
+    """
+    values = np.stack(
+        [
+            changed.row_scores[changed.position(head)],
+            clean.row_scores[clean.position(head)],
+            -np.log(clean.uniform_share),
+        ]
+    )
+    return Resampled(clean.grouped(values), lambda means: (means[:, 0] - means[:, 1]) / (means[:, 2] - means[:, 1]))
+
+
+def margin_below_uniform(clean: Survey, head: Head) -> Resampled:
+    """The margin u − score, in nats: how much of a category head it is, and what effects are measured in."""
+    values = np.stack([clean.row_scores[clean.position(head)], -np.log(clean.uniform_share)])
+    return Resampled(clean.grouped(values), lambda means: means[:, 1] - means[:, 0])
+
+
+def median_prompt_score(of: Survey, head: Head) -> float:
+    """The median over prompts of the category score, in nats: what the write-up reports of ablations."""
+    rows = of.row_scores[of.position(head)].reshape(len(of.prompts), of.prompts.length)
+    return float(np.median(rows.mean(axis=1)))

@@ -1,0 +1,188 @@
+"""Steering: the negative eigenvalues of W_sym scaled by α, in the vocabulary map and in the model.
+
+W(α) = W_sym + (α − 1) W₋, where W₋ holds the negative eigenvalues. Its rank can be 2·d_head, more than W_Q and W_K
+hold, so it is put into the scores. Axes: `prompt`, `query` and `key` positions, `pair` all (query, key ≤ query) of a
+prompt, `eigenvalue` the at most 2·d_head of W_sym, ascending, `change` ways of weighting them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headclaims.checkpoint.interface import Head
+from headclaims.circuit.qk_circuit import QKCircuit, RotationAt
+from headclaims.circuit.scatter import Eigenspace
+from headclaims.circuit.symmetric_scores import Kept, part_scores
+from headclaims.measures.category_blocks import block_auc
+from headclaims.measures.category_score import Survey
+from headclaims.statistics.resampling import OverTokens, Resampled
+
+ALPHAS = (1.1, 1.0, 0.5, 0.0, -0.5, -1.0)
+STEERED = (0.0, -0.5, -1.0)
+HALVES = 99
+Weights = Float[np.ndarray, "change eigenvalue"]
+
+
+def negative_part(values: Float[np.ndarray, " eigenvalue"]) -> Float[np.ndarray, " eigenvalue"]:
+    """Which eigenvalues W₋ keeps: 1 for negative ones, 0 for others."""
+    return (values < 0).astype(float)
+
+
+def positive_control(values: Float[np.ndarray, " eigenvalue"]) -> Float[np.ndarray, " eigenvalue"]:
+    """The positive eigenvalues in place of the negative ones, scaled so that Σλ² is that of the negative ones."""
+    positive = (values > 0).astype(float)
+    energy = positive @ np.square(values)
+    wanted = negative_part(values) @ np.square(values)
+    return np.asarray(positive * np.sqrt(wanted / energy) if energy > 0 else positive)
+
+
+def random_halves(values: Float[np.ndarray, " eigenvalue"], n: int, seed: int) -> Weights:
+    """Controls of equal energy: random halves of all eigenvalues, scaled so that Σλ² is that of the negative ones."""
+    generator = np.random.default_rng([seed, 5])
+    halves = np.zeros((n, len(values)))
+    for half in halves:
+        half[generator.permutation(len(values))[: len(values) // 2]] = 1.0
+    energy = halves @ np.square(values)
+    wanted = negative_part(values) @ np.square(values)
+    return halves * np.sqrt(wanted / np.maximum(energy, 1e-300))[:, None]
+
+
+@dataclass(frozen=True)
+class SteeredMap:
+    """Scores among tokens under W(α), in float64: `symmetric` at α = 1, biases included, and each eigenvalue's part."""
+
+    values: Float[np.ndarray, " eigenvalue"]
+    coordinates: Float[np.ndarray, "token eigenvalue"]
+    symmetric: Float[np.ndarray, "token token"]
+
+    @classmethod
+    def of(cls, circuit: QKCircuit, x: Float[Tensor, "token d_model"], biased: bool = True) -> SteeredMap:
+        """At offset 0."""
+        space = Eigenspace.of(circuit)
+        values, y = space.values.numpy(), space.coordinates(x)
+        scores = (y * values) @ y.T
+        if biased:
+            x = x.double()
+            of_query = (x @ circuit.W_Q.double() @ circuit.b_K.double()).numpy() * circuit.scale
+            of_key = (x @ circuit.W_K.double() @ circuit.b_Q.double()).numpy() * circuit.scale
+            scores = scores + of_query[:, None] + of_key[None, :]
+        return cls(values, y, scores)
+
+    def at(
+        self, alpha: float, part: Float[np.ndarray, " eigenvalue"] | None = None
+    ) -> Float[np.ndarray, "token token"]:
+        """Scores with a part of the eigenvalues (the negative ones by default) scaled by α."""
+        part = negative_part(self.values) if part is None else part
+        return self.symmetric + (alpha - 1) * (self.coordinates * (self.values * part)) @ self.coordinates.T
+
+    def kept_blocks(self, group: np.ndarray, part: Float[np.ndarray, " eigenvalue"] | None = None) -> OverTokens:
+        """The lowest AUC of group blocks at α = 0, −0.5 and −1, over that at α = 1."""
+        before = block_auc(self.at(1.0), group)
+        after = [block_auc(self.at(alpha, part), group) for alpha in STEERED]
+
+        def of_weights(weights: np.ndarray) -> np.ndarray:
+            lowest = np.stack([auc.of_weights(weights) for auc in after]).min(axis=0)
+            return np.asarray(lowest / before.of_weights(weights))
+
+        return OverTokens(len(group), of_weights)
+
+
+@dataclass(frozen=True)
+class SteeredScores:
+    """A head's scores on prompts: `symmetric` at α = 1, and for every pair what each eigenvalue of W_sym adds.
+
+    With rotary positions W_sym and its eigenvalues are those at the pair's offset.
+    """
+
+    symmetric: Float[Tensor, "prompt query key"]
+    parts: Float[Tensor, "prompt pair eigenvalue"]
+    values: Float[np.ndarray, " eigenvalue"]
+    rows: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(cls, circuit: QKCircuit, x: Float[Tensor, "prompt position d_model"], rotation: RotationAt) -> SteeredScores:
+        """From what the head reads: the residual stream after its norm, without gain."""
+        length = x.shape[1]
+        circuit, basis = circuit.on_span()
+        x = x @ basis
+        parts, queries, keys = [], [], []
+        values, y = None, torch.empty(0)
+        for offset in range(length):
+            R = rotation(offset)
+            if values is None or R is not None:
+                space = Eigenspace.of(circuit if R is None else circuit.at_offset(R))
+                values = space.values.numpy() if values is None else values
+                y = x @ (space.vectors.float() * space.values.abs().sqrt().float())
+                sign = space.values.sign().float()
+            parts.append(y[:, offset:] * y[:, : length - offset] * sign)
+            queries.append(torch.arange(offset, length))
+            keys.append(torch.arange(0, length - offset))
+        scores = part_scores(circuit, x, rotation, Kept.SYMMETRIC)
+        assert values is not None
+        return cls(scores, torch.cat(parts, dim=1), values, (torch.cat(queries), torch.cat(keys)))
+
+    def patterns(self, alpha: float, changes: Weights) -> Iterator[Float[Tensor, "prompt query key"]]:
+        """The pattern with each weighting of the eigenvalues scaled by α."""
+        added = self.parts @ torch.from_numpy((alpha - 1) * changes).float().T
+        for number in range(len(changes)):
+            scores = self.symmetric.clone()
+            scores[:, self.rows[0], self.rows[1]] += added[..., number]
+            yield scores.softmax(dim=-1)
+
+
+def self_preference(survey: Survey, head: Head) -> np.ndarray:
+    """Row values (own attention + copies − attention per kin), to be averaged over rows with kin."""
+    position = survey.position(head)
+    per_kin = survey.kin_mass[position] / np.maximum(survey.n_kin, 1)
+    return np.asarray(survey.own[position] + survey.copy_mass[position] - per_kin)
+
+
+@dataclass(frozen=True)
+class Steered:
+    """Surveys of the head at each of `ALPHAS`, and the clean one."""
+
+    clean: Survey
+    at: dict[float, Survey]
+    head: Head
+
+    def _means(self, values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        return np.stack(values), self.clean.has_kin[None]
+
+    def swing(self) -> Resampled:
+        """(own + copies − per kin) at α = −1 less that at 1."""
+        values = [self_preference(self.at[alpha], self.head) for alpha in (-1.0, 1.0)]
+        return Resampled(self.clean.grouped(*self._means(values)), lambda means: means[:, 0] - means[:, 1])
+
+    def preference(self) -> Resampled:
+        """(own + copies − per kin) at α = −1."""
+        values = [self_preference(self.at[-1.0], self.head)]
+        return Resampled(self.clean.grouped(*self._means(values)), lambda means: means[:, 0])
+
+    def smallest_rise(self) -> Resampled:
+        """The smallest rise of own attention plus copies from one α to the next lower one: above 0 iff monotone."""
+        values = [s.own[s.position(self.head)] + s.copy_mass[s.position(self.head)] for s in self._falling]
+        rows = self.clean.grouped(*self._means(values))
+        return Resampled(rows, lambda means: np.diff(means, axis=1).min(axis=1))
+
+    def kept_kin(self) -> Resampled:
+        """The lowest kin mass at any α, over that of the clean run."""
+        values = [s.kin_mass[s.position(self.head)] for s in (self.clean, *self._falling)]
+        rows = self.clean.grouped(*self._means(values))
+        return Resampled(rows, lambda means: means[:, 1:].min(axis=1) / means[:, 0])
+
+    def kin_of_the_rest(self, alpha: float) -> float:
+        """Kin mass over what own position and copies leave, at an α: means over rows with kin."""
+        s = self.at[alpha]
+        position, rows = s.position(self.head), s.has_kin
+        rest = 1 - s.own[position, rows] - s.copy_mass[position, rows]
+        return float(s.kin_mass[position, rows].mean() / rest.mean())
+
+    @property
+    def _falling(self) -> list[Survey]:
+        return [self.at[alpha] for alpha in ALPHAS]

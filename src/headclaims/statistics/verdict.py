@@ -1,0 +1,240 @@
+"""Verdict and flags of a claim: what the numbers say, and what that is worth."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from headclaims.statistics.nulls import SMALLEST_POPULATION, Favourable, Null
+from headclaims.statistics.resampling import Interval
+
+SIGNIFICANT = 0.05
+RELATIONS = {">": operator.gt, "≥": operator.ge, "<": operator.lt, "≤": operator.le, "|·| ≤": operator.le}
+Relation = Literal[">", "≥", "<", "≤", "|·| ≤"]
+
+
+class Verdict(StrEnum):
+    """Whether a claim holds on the evidence."""
+
+    SUPPORTED = "supported"
+    """The whole 95 % interval lies on the right side of the threshold."""
+    NOT_SUPPORTED = "not supported"
+    """It lies wholly on the wrong side."""
+    UNDECIDED = "undecided"
+    """It straddles the threshold."""
+    NOT_ASSESSABLE = "not assessable"
+    """The evidence lacks what the claim needs, or a precondition fails."""
+
+
+class Flag(StrEnum):
+    """What a verdict is worth; all that apply."""
+
+    BY_CONSTRUCTION = "by construction"
+    """True of any weights, or given another claim: it checks arithmetic."""
+    DISTINCTIVE = "distinctive"
+    """p ≤ 0.05 against every null named."""
+    NOT_DISTINCTIVE = "not distinctive"
+    """p > 0.05 against a null named."""
+    NULL_TOO_SMALL = "null too small"
+    """A null has fewer than 19 members: p could not reach 0.05."""
+    NULL_MISSING = "null missing"
+    """The evidence can't give a null that is named."""
+    CONDITIONAL = "conditional"
+    """A named variant disagrees."""
+    NO_INTERVAL = "no interval"
+    """Fewer than ten prompts: the point decides."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What a statistic must be: on the right side of `value`, by `relation`; `|·| ≤` wants its magnitude small."""
+
+    relation: Relation
+    value: float
+
+    @property
+    def two_sided(self) -> bool:
+        """Whether a statistic can be wrong on either side."""
+        return self.relation == "|·| ≤"
+
+    def holds(self, measured: float) -> bool:
+        """Whether a value is on the right side."""
+        return bool(RELATIONS[self.relation](abs(measured) if self.two_sided else measured, self.value))
+
+    def verdict(self, low: float, high: float) -> Verdict:
+        """Of an interval, or of a point that is both its ends."""
+        if self.holds(low) and self.holds(high):
+            return Verdict.SUPPORTED
+        if self.holds(low) or self.holds(high) or (self.two_sided and low < 0 < high):
+            return Verdict.UNDECIDED
+        return Verdict.NOT_SUPPORTED
+
+    @property
+    def favourable(self) -> Favourable:
+        """Which values a null population must not reach too often."""
+        return "high" if self.relation in (">", "≥") else "low"
+
+    def __str__(self) -> str:
+        return f"{self.relation} {self.value:g}"
+
+
+@dataclass(frozen=True)
+class VariantResult:
+    """A claim under another definition that CLAIMS.md names, and whether it holds there."""
+
+    name: str
+    measured: float
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A further statistic of a claim that has to be on the right side of its threshold as well."""
+
+    statistic: str
+    value: float
+    threshold: Threshold
+    interval: Interval | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the interval where there is one, else of the value."""
+        ends = (self.value, self.value) if self.interval is None else (self.interval.low, self.interval.high)
+        if not all(math.isfinite(number) for number in (self.value, *ends)):
+            raise ValueError(f"{self.statistic} {self.value}, interval {list(ends)}; wanted finite numbers")
+        return self.threshold.verdict(*ends)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What is compared with the nulls where that is not the claim's own statistic, and which values are favourable."""
+
+    statistic: str
+    value: float
+    favourable: Favourable
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A claim's statistic as measured, with all that its verdict depends on.
+
+    `resampled` says whether the statistic is one with an interval; `interval` is None where it isn't, or where there
+    were fewer than ten prompts. All `conditions` have to hold, too.
+    """
+
+    statistic: str
+    value: float
+    threshold: Threshold
+    resampled: bool = False
+    interval: Interval | None = None
+    n_prompts: int | None = None
+    by_construction: bool = False
+    nulls: Sequence[Null] = field(default_factory=tuple)
+    variants: Sequence[VariantResult] = field(default_factory=tuple)
+    conditions: Sequence[Condition] = field(default_factory=tuple)
+    compared: Compared | None = None
+
+    @property
+    def parts(self) -> list[Condition]:
+        """The statistic and all further conditions."""
+        return [Condition(self.statistic, self.value, self.threshold, self.interval), *self.conditions]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict with its flags, p-values in the order of the nulls (None where missing), and what to know of it."""
+
+    verdict: Verdict
+    flags: tuple[Flag, ...]
+    p_values: tuple[float | None, ...]
+    reason: str | None
+
+
+def judge(measurement: Measurement) -> Judgement:
+    """The verdict and the flags of a measurement, by the rules of `Verdict` and `Flag`."""
+    m = measurement
+    compared = m.compared or Compared(m.statistic, m.value, m.threshold.favourable)
+    p_values = tuple(
+        None if null.values is None else null.p_value(compared.value, compared.favourable) for null in m.nulls
+    )
+    flags = [Flag.BY_CONSTRUCTION] if m.by_construction else []
+    flags += _null_flags(m.nulls, p_values)
+    verdict = _verdict(m)
+    disagreeing = [v.name for v in m.variants if v.holds != (verdict is Verdict.SUPPORTED)]
+    if disagreeing and verdict is not Verdict.UNDECIDED:
+        flags.append(Flag.CONDITIONAL)
+    if m.resampled and m.interval is None:
+        flags.append(Flag.NO_INTERVAL)
+    notes = []
+    if verdict is Verdict.UNDECIDED:
+        notes = [_more_evidence(part, m.n_prompts) for part in m.parts if part.verdict is verdict]
+    elif verdict is Verdict.NOT_SUPPORTED and m.conditions:
+        failing = (part for part in m.parts if part.verdict is verdict)
+        notes = [f"{part.statistic} {part.value:.4g} is not {part.threshold}" for part in failing]
+    if Flag.CONDITIONAL in flags:
+        notes.append(f"variants that disagree: {', '.join(disagreeing)}")
+    notes += [f"null {null.population!r} missing: {null.missing}" for null in m.nulls if null.values is None]
+    notes += [
+        f"null {null.population!r} has {null.n} members, fewer than {SMALLEST_POPULATION}"
+        for null in m.nulls
+        if null.values is not None and null.n < SMALLEST_POPULATION
+    ]
+    return Judgement(verdict, tuple(flags), p_values, "; ".join(notes) or None)
+
+
+def _verdict(m: Measurement) -> Verdict:
+    """All parts have to hold: one that doesn't is enough against a claim."""
+    found = {part.verdict for part in m.parts}
+    return next(v for v in (Verdict.NOT_SUPPORTED, Verdict.UNDECIDED, Verdict.SUPPORTED) if v in found)
+
+
+def _null_flags(nulls: Sequence[Null], p_values: Sequence[float | None]) -> list[Flag]:
+    if not nulls:
+        return []
+    told = [p for null, p in zip(nulls, p_values, strict=True) if p is not None and null.n >= SMALLEST_POPULATION]
+    flags = []
+    if any(p > SIGNIFICANT for p in told):
+        flags.append(Flag.NOT_DISTINCTIVE)
+    elif len(told) == len(nulls):
+        flags.append(Flag.DISTINCTIVE)
+    if any(null.values is not None and null.n < SMALLEST_POPULATION for null in nulls):
+        flags.append(Flag.NULL_TOO_SMALL)
+    if any(null.values is None for null in nulls):
+        flags.append(Flag.NULL_MISSING)
+    return flags
+
+
+def _more_evidence(part: Condition, n_prompts: int | None) -> str:
+    """How many prompts would do: an interval shrinks with the root of their number."""
+    interval = part.interval
+    if interval is None or (n_prompts is None and interval.unit != "tokens"):
+        raise ValueError("an undecided measurement without interval; wanted one that straddles the threshold")
+    if interval.unit != "prompts" or n_prompts is None:
+        more = "more categories" if interval.unit == "categories" else "more words"
+        return (
+            f"the interval of {part.statistic} over {interval.unit} straddles the threshold: {more} would narrow it, "
+            "more prompts not"
+        )
+    edges = (-part.threshold.value, part.threshold.value) if part.threshold.two_sided else (part.threshold.value,)
+    crossed = [edge for edge in edges if interval.low <= edge <= interval.high]
+    if any(edge == part.value for edge in crossed):
+        return f"the measured {part.statistic} is the threshold: no number of prompts would decide"
+    ratios = (
+        (part.value - (interval.low if edge < part.value else interval.high)) / (part.value - edge) for edge in crossed
+    )
+    needed = math.ceil(n_prompts * max(ratios) ** 2)
+    return f"about {max(needed, n_prompts + 1)} prompts would decide, there were {n_prompts}"
+
+
+def is_found(verdict: Verdict | None, flags: Sequence[Flag]) -> bool:
+    """Supported, distinctive, not by construction and not conditional: what the headline counts."""
+    return (
+        verdict is Verdict.SUPPORTED
+        and Flag.DISTINCTIVE in flags
+        and Flag.BY_CONSTRUCTION not in flags
+        and Flag.CONDITIONAL not in flags
+    )

@@ -1,0 +1,163 @@
+"""Power: how strong a property must be for its claim to notice.
+
+`python -m headclaims.trials.power [SEEDS]` plants four properties in strengths from none to all of what the planted
+checkpoint (or the counterfeit that leaks) has, in ten steps, in as many seeds, and audits the claims concerned,
+verdicts alone, on half as many prompts as a default run has.
+Writes `reports/counterfeits/power.json`, `.md` and `.svg`, and the table of the README.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+from tabulate import tabulate
+
+from headclaims.checkpoint.planted.counterfeits import AttentionZeroFed, Positional
+from headclaims.checkpoint.planted.folder import save
+from headclaims.checkpoint.planted.vocabulary import vocabulary
+from headclaims.checkpoint.planted.weights import PlantedWeights
+from headclaims.fleet.audits import ROOT, audit, in_processes
+from headclaims.record.entries import as_json, write_atomically
+from headclaims.report.readme import into_readme
+from headclaims.report.svg import drawing
+
+SEEDS = 20
+STRENGTHS = tuple(tenth / 10 for tenth in range(11))
+MARKS = ("<!-- power -->", "<!-- end of power -->")
+
+
+def _suppression(strength: float) -> type[PlantedWeights]:
+    return type("Suppression", (PlantedWeights,), {"depth": PlantedWeights.depth * strength})
+
+
+def _category(strength: float) -> type[PlantedWeights]:
+    return type("Category", (PlantedWeights,), {"same": PlantedWeights.same * strength})
+
+
+def _positional(strength: float) -> type[PlantedWeights]:
+    return type("PositionalLeak", (Positional,), {"bias": Positional.bias * strength})
+
+
+def _attention(strength: float) -> type[PlantedWeights]:
+    fed = AttentionZeroFed.from_attention * strength
+    rest = AttentionZeroFed.from_embedding + AttentionZeroFed.from_attention - fed
+    return type("AttentionLeak", (AttentionZeroFed,), {"from_attention": fed, "from_embedding": rest})
+
+
+@dataclass(frozen=True)
+class Property:
+    """What is planted in a strength, in which unit its full strength is, and the claims that it concerns."""
+
+    weights: Callable[[float], type[PlantedWeights]]
+    unit: str
+    claims: tuple[str, ...]
+
+
+PROPERTIES = {
+    "suppression": Property(_suppression, "D = 0.85 nats", ("suppresses-self", "dark-diagonal")),
+    "category": Property(_category, "kin at 6 nats", ("attends-within-category", "category-blocks")),
+    "positional leak": Property(_positional, "a key bias of ±2 nats", ("position-embedding-irrelevant",)),
+    "attention-0 leak": Property(_attention, "a fifth of the category", ("first-attention-irrelevant",)),
+}
+
+
+@dataclass(frozen=True)
+class Dose:
+    """One checkpoint of the study."""
+
+    name: str
+    strength: float
+    seed: int
+
+
+def verdicts(dose: Dose) -> dict[str, str]:
+    """What the claims concerned say of one dose, on a checkpoint that ends with the layer of the target."""
+    property_ = PROPERTIES[dose.name]
+    made = property_.weights(dose.strength)(vocabulary(), np.random.default_rng(dose.seed))
+    made.kinds = made.kinds[:2]  # type: ignore[misc]
+    with tempfile.TemporaryDirectory() as folder:
+        save(Path(folder), made)
+        options = ["--checkpoint", folder, "--seed", str(dose.seed), "--prompts", "16", "--verdicts-only", "--no-cache"]
+        record = audit(options, property_.claims)
+    return {claim["id"]: claim["verdict"] for claim in record["claims"]}
+
+
+Shares = dict[str, dict[str, list[float]]]
+
+
+def supported(doses: Sequence[Dose], found: Sequence[dict[str, str]]) -> Shares:
+    """By property and claim, the share of seeds on which the claim was supported, at each strength."""
+    shares: Shares = {}
+    for name, property_ in PROPERTIES.items():
+        shares[name] = {}
+        for claim in property_.claims:
+            of = {
+                strength: [
+                    verdict[claim] == "supported"
+                    for dose, verdict in zip(doses, found, strict=True)
+                    if (dose.name, dose.strength) == (name, strength)
+                ]
+                for strength in STRENGTHS
+            }
+            shares[name][claim] = [float(np.mean(of[strength])) for strength in STRENGTHS]
+    return shares
+
+
+def table(shares: Shares) -> str:
+    """Markdown: the share of seeds on which a claim is supported, by strength."""
+    rows = [
+        [f"{name} ({PROPERTIES[name].unit})", claim, *(f"{share:.2f}" for share in at)]
+        for name, claims in shares.items()
+        for claim, at in claims.items()
+    ]
+    head = ["planted, at full strength", "supported", *(f"{strength:g}" for strength in STRENGTHS)]
+    return "\n" + tabulate(rows, head, tablefmt="github", disable_numparse=True) + "\n\n"
+
+
+def draw(shares: Shares, seeds: int, path: Path) -> None:
+    """The same as a figure: one panel a property, one line a claim, with 95 % intervals of the share (Wilson)."""
+    with drawing(path, 3.0 * len(shares), 3.0) as figure:
+        panels = figure.subplots(1, len(shares), sharey=True, squeeze=False)[0]
+        for panel, (name, claims) in zip(panels, shares.items(), strict=True):
+            for (claim, at), marker in zip(claims.items(), cycle("osD"), strict=False):
+                low, high = np.array([wilson(share * seeds, seeds) for share in at]).T
+                panel.plot(STRENGTHS, at, marker=marker, label=claim)
+                panel.fill_between(STRENGTHS, low, high, alpha=0.2, linewidth=0)
+            panel.set(title=name, xlabel=f"strength (1: {PROPERTIES[name].unit})", xlim=(0, 1), ylim=(-0.03, 1.03))
+            panel.legend(fontsize="x-small", loc="best")
+        panels[0].set_ylabel(f"supported, share of {seeds}")
+
+
+def wilson(hits: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share by Wilson's score."""
+    found = stats.binomtest(round(hits), n).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
+
+
+def main(seeds: int) -> int:
+    """Run the study."""
+    doses = [Dose(name, s, seed) for seed in range(seeds) for name in PROPERTIES for s in STRENGTHS]
+    found: list[dict[str, str]] = [{}] * len(doses)
+    for done, (number, verdict) in enumerate(in_processes(verdicts, doses), start=1):
+        found[number] = verdict
+        print(f"\r{done} of {len(doses)} doses audited", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    shares = supported(doses, found)
+    folder = ROOT / "reports" / "counterfeits"
+    write_atomically(folder / "power.json", as_json({"seeds": seeds, "strengths": STRENGTHS, "supported": shares}))
+    write_atomically(folder / "power.md", table(shares))
+    draw(shares, seeds, folder / "power.svg")
+    into_readme(MARKS, table(shares))
+    print(table(shares))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else SEEDS))
