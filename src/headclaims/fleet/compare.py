@@ -11,7 +11,8 @@ from typing import Any
 from tabulate import tabulate
 
 from headclaims.errors import BadInput
-from headclaims.record.entries import RECORD_FILE, ClaimEntry, as_json
+from headclaims.files import as_json
+from headclaims.record.entries import RECORD_FILE, ClaimEntry
 from headclaims.record.reading import Record, read_record
 from headclaims.report.figures import printable
 from headclaims.report.table import markdown_cells, number

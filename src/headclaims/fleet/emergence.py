@@ -10,9 +10,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from headclaims.files import as_json, write_atomically
 from headclaims.fleet.plan import Job, Plan
 from headclaims.fleet.sweep import records
-from headclaims.record.entries import ClaimEntry, as_json, write_atomically
+from headclaims.record.entries import ClaimEntry
 from headclaims.record.reading import read_record
 from headclaims.report.figures import BLUE, Figure, plot
 from headclaims.report.page import Table, sheet

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from headclaims.errors import BadInput
+from headclaims.files import as_json, write_atomically
 from headclaims.fleet.audits import PROCESSES, audit_files
 from headclaims.fleet.plan import Job, Plan
 from headclaims.progress import track
-from headclaims.record.entries import RECORD_FILE, as_json, write_atomically
+from headclaims.record.entries import RECORD_FILE
 from headclaims.record.reading import read_record
 from headclaims.report.drawn import FIGURES_FILE
 

@@ -14,8 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from headclaims.errors import NotAssessable
+from headclaims.files import write_atomically
 from headclaims.fleet.audits import ROOT
-from headclaims.record.entries import ClaimEntry, write_atomically
+from headclaims.record.entries import ClaimEntry
 from headclaims.record.reading import Record, read_figures, read_record
 from headclaims.report.attention_figures import effects, head_scores, pattern, steered_attention
 from headclaims.report.drawn import PAGE_FILE, ClaimFigures, Drawn

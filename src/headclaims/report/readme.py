@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from headclaims.files import write_atomically
 from headclaims.fleet.audits import ROOT
-from headclaims.record.entries import write_atomically
 
 
 def into_readme(marks: tuple[str, str], content: str) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headclaims.record.entries import write_atomically
+from headclaims.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 
 from headclaims.checkpoint import load
 from headclaims.errors import BadInput
+from headclaims.files import as_json
 from headclaims.fleet.audits import audit_files
 from headclaims.fleet.plan import Plan
 from headclaims.prompts.words import load_words
-from headclaims.record.entries import ClaimEntry, as_json, counts
+from headclaims.record.entries import ClaimEntry, counts
 from headclaims.record.reading import read_record
 from headclaims.statistics.verdict import Flag, Verdict
 from headclaims.tests.claims_run import snapshot

@@ -13,16 +13,8 @@ import numpy as np
 import pytest
 
 import headclaims
-from headclaims.record.entries import (
-    ClaimEntry,
-    NullEntry,
-    VariantEntry,
-    adjust,
-    as_json,
-    counts,
-    record,
-    write_atomically,
-)
+from headclaims.files import as_json, write_atomically
+from headclaims.record.entries import ClaimEntry, NullEntry, VariantEntry, adjust, counts, record
 from headclaims.statistics.nulls import Null
 from headclaims.statistics.resampling import Interval
 from headclaims.statistics.verdict import Flag, Measurement, Threshold, VariantResult, Verdict, judge
@@ -278,14 +270,14 @@ def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path: Path, monkeypatch
 KILLED = """
 import os, sys
 from pathlib import Path
-from headclaims.record import entries
+from headclaims import files
 
 def die(descriptor, *arguments, **options):
     os.write(descriptor, b"half of the n")
     os._exit(9)
 
-ledger.os.fdopen = die
-ledger.write_atomically(Path(sys.argv[1]), "new")
+files.os.fdopen = die
+files.write_atomically(Path(sys.argv[1]), "new")
 """
 
 

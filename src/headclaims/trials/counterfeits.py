@@ -19,8 +19,8 @@ from typing import Any
 from tabulate import tabulate
 
 from headclaims.checkpoint import MUTATIONS
+from headclaims.files import as_json, write_atomically
 from headclaims.fleet.audits import ROOT, audit, in_processes
-from headclaims.record.entries import as_json, write_atomically
 from headclaims.report.readme import into_readme
 
 EXPECTED = ROOT / "fixtures" / "data" / "counterfeits.toml"

@@ -20,8 +20,8 @@ from scipy import stats
 from tabulate import tabulate
 
 from headclaims.checkpoint.planted.counterfeits import save_random
+from headclaims.files import as_json, write_atomically
 from headclaims.fleet.audits import ROOT, audit, in_processes
-from headclaims.record.entries import as_json, write_atomically
 from headclaims.report.readme import into_readme
 
 CHECKPOINTS = 200

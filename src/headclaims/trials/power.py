@@ -23,8 +23,8 @@ from headclaims.checkpoint.planted.counterfeits import AttentionZeroFed, Positio
 from headclaims.checkpoint.planted.folder import save
 from headclaims.checkpoint.planted.vocabulary import vocabulary
 from headclaims.checkpoint.planted.weights import PlantedWeights
+from headclaims.files import as_json, write_atomically
 from headclaims.fleet.audits import ROOT, audit, in_processes
-from headclaims.record.entries import as_json, write_atomically
 from headclaims.report.readme import into_readme
 from headclaims.report.svg import drawing
 
