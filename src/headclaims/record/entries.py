@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from headclaims import __version__
-from headclaims.statistics.nulls import adjusted
+from headclaims.statistics.multiplicity import adjusted
 from headclaims.statistics.verdict import Flag, Judgement, Measurement, Verdict, is_found
 
 SCHEMA = 1

@@ -10,18 +10,15 @@ from scipy import stats
 
 from headclaims.checkpoint.interface import Head
 from headclaims.circuit.eigenspectrum import head_spectra
+from headclaims.circuit.gaussian_heads import gaussian_spans
 from headclaims.circuit.qk_circuit import span
 from headclaims.measures.category_score import gap_to_runner_up, outlier_ratio, survey
+from headclaims.measures.other_heads import other_heads
+from headclaims.measures.permuted_labels import best_of_all_heads, permuted_label_scores
 from headclaims.prompts.category import category_prompts
 from headclaims.prompts.words import WordList
-from headclaims.statistics.nulls import (
-    Null,
-    adjusted,
-    best_of_all_heads,
-    gaussian_spans,
-    other_heads,
-    permuted_label_scores,
-)
+from headclaims.statistics.multiplicity import adjusted
+from headclaims.statistics.nulls import Null
 from headclaims.tests import real_gpt2
 from headclaims.tests.plain_loops import random_patterns, rows_of
 
