@@ -19,8 +19,8 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers.activations import NewGELUActivation
 
 from headclaims.checkpoint.full import FullCheckpoint
-from headclaims.checkpoint.interface import RawQK, finite
 from headclaims.checkpoint.quiet import quiet
+from headclaims.checkpoint.weights import RawQK, finite
 from headclaims.errors import BadCheckpoint
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")

@@ -17,9 +17,10 @@ from torch import Tensor
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
 from headclaims.cache import Input, digest
-from headclaims.checkpoint.interface import Capability, Checkpoint, Edit, QKWeights, Sizes, pattern_name
-from headclaims.checkpoint.partial import rotate_half_matrix
+from headclaims.checkpoint.interface import Capability, Checkpoint, Edit, Sizes, pattern_name
 from headclaims.checkpoint.quiet import quiet
+from headclaims.checkpoint.rotary import rotate_half_matrix
+from headclaims.checkpoint.weights import QKWeights
 from headclaims.errors import BadCheckpoint, NotAssessable
 
 PATTERN_TOLERANCE = 1e-4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headclaims.errors import BadCheckpoint, NotAssessable
+from headclaims.checkpoint.weights import QKWeights
+from headclaims.errors import NotAssessable
 
 Edit = Callable[[Tensor], Tensor]
 
@@ -70,40 +70,6 @@ def pattern_name(layer: int) -> str:
 def patterns_of(run: Mapping[str, Tensor], heads: Sequence[Head]) -> Float[np.ndarray, "head prompt query key"]:
     """Patterns of heads out of a run that recorded their layers'."""
     return torch.stack([run[pattern_name(head.layer)][:, head.index] for head in heads]).float().cpu().numpy()
-
-
-@dataclass(frozen=True)
-class RawQK:
-    """A layer's query and key weights as the checkpoint holds them, before any folding, all heads.
-
-    Keys have one head per key head: fewer than queries where heads are grouped. Biases are None where absent.
-    """
-
-    W_Q: Float[Tensor, "head d_model d_head"]
-    W_K: Float[Tensor, "key_head d_model d_head"]
-    b_Q: Float[Tensor, "head d_head"] | None
-    b_K: Float[Tensor, "key_head d_head"] | None
-
-    def fingerprint(self) -> str:
-        """sha256 over W_Q, W_K, b_Q, b_K in that order, float32, little-endian, axes [head, d_model, d_head]; absent
-        biases are left out.
-        """
-        digest = hashlib.sha256()
-        for weights in (self.W_Q, self.W_K, self.b_Q, self.b_K):
-            if weights is not None:
-                digest.update(weights.detach().to("cpu", torch.float32).contiguous().numpy().astype("<f4").tobytes())
-        return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class QKWeights:
-    """A layer's folded and centred query and key weights, for every query head its key head's."""
-
-    W_Q: Float[Tensor, "head d_model d_head"]
-    W_K: Float[Tensor, "head d_model d_head"]
-    b_Q: Float[Tensor, "head d_head"]
-    b_K: Float[Tensor, "head d_head"]
-    scale: float
 
 
 class Checkpoint(ABC):
@@ -266,38 +232,3 @@ class Checkpoint(ABC):
 
     def _lacking(self, capability: Capability) -> NotAssessable:
         return NotAssessable(f"needs {capability.value}: {self.lacks.get(capability, 'not given')}")
-
-
-def fold(
-    raw: RawQK,
-    gain: Float[Tensor, " d_model"],
-    bias: Float[Tensor, " d_model"] | None,
-    centre: bool,
-    scale: float,
-) -> QKWeights:
-    """Fold the norm before a layer's attention into its query and key weights.
-
-    W ← gain · W, less each column's mean over d_model where the norm centres; b ← b + bias Wᵀ (with the unfolded W).
-    """
-    per_key = raw.W_Q.shape[0] // raw.W_K.shape[0]
-
-    def one(
-        W: Float[Tensor, "head d_model d_head"], b: Float[Tensor, "head d_head"] | None
-    ) -> tuple[Float[Tensor, "head d_model d_head"], Float[Tensor, "head d_head"]]:
-        folded_bias = torch.zeros(W.shape[0], W.shape[2]) if b is None else b.clone()
-        if bias is not None:
-            folded_bias = folded_bias + torch.einsum("d,hdk->hk", bias, W)
-        folded = gain[None, :, None] * W
-        return (folded - folded.mean(dim=1, keepdim=True) if centre else folded), folded_bias
-
-    W_Q, b_Q = one(raw.W_Q, raw.b_Q)
-    W_K, b_K = one(raw.W_K, raw.b_K)
-    return QKWeights(W_Q, W_K.repeat_interleave(per_key, 0), b_Q, b_K.repeat_interleave(per_key, 0), scale)
-
-
-def finite(name: str, tensor: Tensor, spec: str) -> Tensor:
-    """The tensor itself; raises BadCheckpoint where it holds NaN or infinity."""
-    if not bool(torch.isfinite(tensor).all()):
-        bad = int((~torch.isfinite(tensor)).sum())
-        raise BadCheckpoint(f"{spec}: tensor {name} holds {bad} values that are NaN or infinite; wanted finite numbers")
-    return tensor

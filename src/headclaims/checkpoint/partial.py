@@ -10,15 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headclaims.checkpoint.interface import (
-    Capability,
-    Checkpoint,
-    QKWeights,
-    RawQK,
-    Sizes,
-    fold,
-)
+from headclaims.checkpoint.interface import Capability, Checkpoint, Sizes
+from headclaims.checkpoint.rotary import rotate_half_matrix
 from headclaims.checkpoint.safetensors_file import EvidenceFile
+from headclaims.checkpoint.weights import QKWeights, RawQK, fold
 from headclaims.errors import BadCheckpoint, NotAssessable
 
 LLAMA_LIKE = ("llama", "mistral", "qwen2")
@@ -232,19 +227,3 @@ class PartialWeights(Checkpoint):
             name: self.file.tensor(name, *self.file.shapes[name]) for name in sorted(wanted)
         }
         return tensors | {"form": f"gpt2 {self.file.config.get('layer_norm_epsilon', 1e-5)} layer {layer}"}
-
-
-def rotate_half_matrix(
-    cos: Float[Tensor, " half"], sin: Float[Tensor, " half"], d_head: int, interleaved: bool = False
-) -> Float[Tensor, "d_head d_head"]:
-    """R with q R = the rotary rotation of the row vector q by these angles; dimensions beyond the rotated ones stay.
-
-    Dimension i is paired with i + half, or, interleaved, 2i with 2i + 1: (a, b) → (a cos − b sin, b cos + a sin).
-    """
-    half = len(cos)
-    first = torch.arange(half) * 2 if interleaved else torch.arange(half)
-    second = first + 1 if interleaved else first + half
-    R = torch.eye(d_head, dtype=cos.dtype)
-    R[first, first], R[second, second] = cos, cos
-    R[second, first], R[first, second] = -sin, sin
-    return R

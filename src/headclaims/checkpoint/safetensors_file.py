@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from headclaims.checkpoint.interface import finite
+from headclaims.checkpoint.weights import finite
 from headclaims.errors import BadCheckpoint
 
 KINDS = ("partial-weights", "recorded-attention", "recorded-graph")

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headclaims.checkpoint.interface import QKWeights
+from headclaims.checkpoint.weights import QKWeights
 
 Rotation = Float[Tensor, "d_head d_head"]
 RotationAt = Callable[[int], Rotation | None]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from headclaims.cache import Cache
-from headclaims.checkpoint.interface import Checkpoint, Head, QKWeights
+from headclaims.checkpoint.interface import Checkpoint, Head
+from headclaims.checkpoint.weights import QKWeights
 from headclaims.circuit.effective_embedding import AblatedTerms, Variant, ablated_terms, effective_embedding
 from headclaims.measures import head_map
 from headclaims.measures.head_map import (

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from headclaims.checkpoint import MUTATIONS, load
-from headclaims.checkpoint.interface import Checkpoint, Head, QKWeights, patterns_of
+from headclaims.checkpoint.interface import Checkpoint, Head, patterns_of
 from headclaims.checkpoint.mutate import mutate
+from headclaims.checkpoint.weights import QKWeights
 from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.errors import BadInput
 from headclaims.tests.evidence_files import recorded_attention

@@ -20,7 +20,8 @@ from transformers.models.llama import modeling_llama
 
 from headclaims.checkpoint import load
 from headclaims.checkpoint.interface import Capability, Checkpoint
-from headclaims.checkpoint.partial import PartialWeights, rotate_half_matrix
+from headclaims.checkpoint.partial import PartialWeights
+from headclaims.checkpoint.rotary import rotate_half_matrix
 from headclaims.errors import BadCheckpoint, NotAssessable
 from headclaims.tests.conftest import Models
 from headclaims.tests.small_models import cut_partial, raw_weights

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from headclaims.checkpoint.interface import QKWeights
+from headclaims.checkpoint.weights import QKWeights
 from headclaims.circuit.qk_circuit import QKCircuit, core, skew_part, span, symmetric_part
 from headclaims.tests import real_gpt2
 
