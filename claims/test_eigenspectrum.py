@@ -8,7 +8,7 @@ from headclaims.circuit.eigenspectrum import column_rank_ratio
 from headclaims.circuit.qk_circuit import span
 from headclaims.circuit.scatter import Eigenspace, permuted_contrasts
 from headclaims.errors import NotAssessable
-from headclaims.measures.head_map import eigen_scatter
+from headclaims.measures.layer_map import eigen_scatter
 from headclaims.report.drawn import ScatterPlane, Spectrum
 from headclaims.statistics.nulls import DRAWS
 from headclaims.statistics.verdict import Compared, Measurement, VariantResult

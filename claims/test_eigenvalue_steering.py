@@ -8,7 +8,7 @@ from headclaims.circuit.effective_embedding import Variant
 from headclaims.circuit.scatter import Eigenspace
 from headclaims.errors import NotAssessable
 from headclaims.measures.category_blocks import block_auc, diagonal
-from headclaims.measures.head_map import eigen_scatter
+from headclaims.measures.layer_map import eigen_scatter
 from headclaims.measures.steering import ALPHAS, HALVES, SteeredMap, random_halves
 from headclaims.report.drawn import SteeredAttention, SteeredBlocks
 from headclaims.statistics.verdict import Condition, Measurement

@@ -3,7 +3,7 @@
 import pytest
 
 from headclaims.circuit.effective_embedding import Variant
-from headclaims.measures.similarity import peak, score_by_similarity
+from headclaims.measures.similarity_peak import peak, score_by_similarity
 from headclaims.report.drawn import Similarity
 
 

@@ -5,7 +5,7 @@ import torch
 
 from headclaims.circuit.effective_embedding import Variant
 from headclaims.measures.category_blocks import block_auc, diagonal, relative_depth
-from headclaims.measures.similarity import head_margins, share_above
+from headclaims.measures.similar_words import head_margins, share_above
 from headclaims.measures.top_attended import published_overlap, top_attended
 from headclaims.report.drawn import Blocks
 from headclaims.statistics.verdict import Compared

@@ -5,8 +5,8 @@ import torch
 
 from claims.benchmarks.conftest import D_HEAD, D_MODEL, VOCABULARY
 from headclaims.benchmarks.yardsticks import random_factors, random_head
-from headclaims.measures.similarity import similarity_curve
 from headclaims.vocabulary import tiles
+from headclaims.vocabulary.cosine import similarity_curve
 from headclaims.vocabulary.scores import TokenScores, sweep
 
 TOP = 10

@@ -18,19 +18,13 @@ from headclaims.checkpoint.interface import Head
 from headclaims.circuit.eigenspectrum import HeadSpectra
 from headclaims.measures.category_score import Survey
 from headclaims.measures.communities import AttentionGraph
-from headclaims.measures.similarity import (
-    BIN_WIDTH,
-    N_BINS,
-    PAIRS_IN_A_BIN,
-    ScoreBySimilarity,
-    SimilarityCurve,
-    lower_edge,
-)
+from headclaims.measures.similarity_peak import ScoreBySimilarity
 from headclaims.measures.steering import ALPHAS, Steered, SteeredMap
 from headclaims.prompts.category import CategoryPrompts, target_mask
 from headclaims.statistics.nulls import Favourable
 from headclaims.statistics.resampling import Resampled
 from headclaims.statistics.verdict import Measurement
+from headclaims.vocabulary.cosine import BIN_WIDTH, N_BINS, PAIRS_IN_A_BIN, SimilarityCurve, lower_edge
 
 FIGURES_FILE, PAGE_FILE = "figures.json", "index.html"
 SCHEMA = 1

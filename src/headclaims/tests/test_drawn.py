@@ -9,7 +9,7 @@ from headclaims.checkpoint.interface import Head
 from headclaims.measures.category_blocks import diagonal
 from headclaims.measures.category_score import Survey
 from headclaims.measures.communities import AttentionGraph
-from headclaims.measures.similarity import N_BINS, ScoreBySimilarity, SimilarityCurve
+from headclaims.measures.similarity_peak import ScoreBySimilarity
 from headclaims.measures.steering import ALPHAS, Steered, SteeredMap
 from headclaims.prompts.category import CategoryPrompts
 from headclaims.prompts.words import WordList
@@ -28,6 +28,7 @@ from headclaims.report.drawn import (
 from headclaims.statistics.nulls import Null
 from headclaims.statistics.resampling import Interval
 from headclaims.statistics.verdict import Compared, Condition, Measurement, Threshold
+from headclaims.vocabulary.cosine import N_BINS, SimilarityCurve
 
 WORDS = WordList("by hand", {"colours": ("red", "blue"), "animals": ("dog", "cat")})
 # BOS red dog blue cat red: red has blue as kin from row 5 on, blue has red, cat has dog.

@@ -14,17 +14,12 @@ from headclaims.cache import Cache
 from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.checkpoint.weights import QKWeights
 from headclaims.circuit.effective_embedding import AblatedTerms, Variant, ablated_terms, effective_embedding
-from headclaims.measures import head_map
-from headclaims.measures.head_map import (
-    CommonWords,
-    Groups,
-    LayerMap,
-    TokenSets,
-    scatter_plane,
-    statistics_of_gaussian_heads,
-    statistics_of_other_heads,
-)
-from headclaims.measures.similarity import neighbours
+from headclaims.measures import map_statistics
+from headclaims.measures.gaussian_map import statistics_of_gaussian_heads
+from headclaims.measures.layer_map import LayerMap, scatter_plane
+from headclaims.measures.map_statistics import statistics_of_other_heads
+from headclaims.measures.similar_words import neighbours
+from headclaims.measures.token_sets import CommonWords, Groups, TokenSets
 from headclaims.measures.top_attended import probes
 from headclaims.prompts.words import WordList, common_words, group_tokens, load_words
 
@@ -201,7 +196,7 @@ def test_other_heads_are_measured_on_their_own_layers_embedding(
     at_once: int,
 ) -> None:
     """In the order that heads are given in, however the vocabulary is split."""
-    monkeypatch.setattr(head_map, "TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr(map_statistics, "TOKENS_AT_ONCE", at_once)
     found = statistics_of_other_heads(biased, HEADS, sets, terms, None, 3)
     assert set(found) == EVERYTHING | SHARES == set(expected)
     for name, values in expected.items():

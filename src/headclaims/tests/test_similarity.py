@@ -9,25 +9,10 @@ from torch import Tensor
 
 from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.errors import NotAssessable
-from headclaims.measures.similarity import (
-    N_BINS,
-    HeadBatch,
-    Projected,
-    SimilarityCurve,
-    bin_moments,
-    cosine_bins,
-    head_margins,
-    lower_edge,
-    margins,
-    neighbours,
-    peak,
-    peak_height,
-    peaks_of_heads,
-    score_by_similarity,
-    share_above,
-    similarity_curve,
-    word_space,
-)
+from headclaims.measures.head_batch import HeadBatch, Projected
+from headclaims.measures.similar_words import head_margins, margins, neighbours, share_above, word_space
+from headclaims.measures.similarity_peak import bin_moments, cosine_bins, peak, peaks_of_heads, score_by_similarity
+from headclaims.vocabulary.cosine import N_BINS, SimilarityCurve, lower_edge, peak_height, similarity_curve
 from headclaims.vocabulary.scores import TokenScores
 
 D_MODEL, D_HEAD, HEADS = 6, 4, 3
@@ -106,7 +91,7 @@ def test_margins_are_differences_of_mean_scores(rotary: bool) -> None:
     nearest, random = neighbours(words, seed=7)
     varied = [i for i in range(115) if i % 4]
     assert space.varied.tolist() == varied
-    found = margins(space, heads, Projected.of(space, heads))
+    found = margins(space, heads, Projected.of(space.words, heads))
     for head in range(HEADS):
 
         def mean(i: int, keys: Tensor, head: int = head) -> float:
@@ -245,7 +230,7 @@ def test_moments_give_the_peaks_of_loops(rotary: bool, copies: bool) -> None:
         below, at_one = max(m for b, m in means.items() if b < 100), means.get(100, -math.inf)
         expected.append((below if below >= at_one else below - at_one) / spread)
     space = word_space(words, [words[:0]] * n, seed=0)
-    found = peaks_of_heads(bin_moments(words, bins), heads, Projected.of(space, heads))
+    found = peaks_of_heads(bin_moments(words, bins), heads, Projected.of(space.words, heads))
     assert found == pytest.approx(np.array(expected), rel=1e-3, abs=1e-4)
 
 

@@ -1,0 +1,131 @@
+"""Scores of common words with similar words, beside those with themselves, dissimilar words and their variants.
+
+Axes: `word` the common words (queries, and keys among themselves), `varied` those with case or space variants, `head`
+heads on the same E. Scores as in `vocabulary.scores`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy import sparse
+from torch import Tensor
+
+from headclaims.circuit.qk_circuit import QKCircuit, Rotation
+from headclaims.measures.head_batch import HeadBatch, Projected, project
+from headclaims.statistics.resampling import OverTokens
+
+NEAREST, RANDOM = 10, 100
+ROWS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class WordSpace:
+    """Common words in one layer's E, and for each the mean vectors of the words it is compared with.
+
+    `similar` is the mean of its ten nearest by cosine, `dissimilar` of a hundred drawn at random from the rest,
+    `variants` of its case and space variants, for the words `varied`. As scores are linear in the key, the score with a
+    mean is the mean score.
+    """
+
+    words: Float[Tensor, "word d_model"]
+    similar: Float[Tensor, "word d_model"]
+    dissimilar: Float[Tensor, "word d_model"]
+    varied: Int[Tensor, " varied"]
+    variants: Float[Tensor, "varied d_model"]
+
+
+def word_space(
+    words: Float[Tensor, "word d_model"], variants: Sequence[Float[Tensor, "_ d_model"]], seed: int
+) -> WordSpace:
+    """The space of common words; `variants[i]` are the rows of E of word i's variants, none for most."""
+    nearest, random = neighbours(words, seed)
+    varied = torch.tensor([i for i, rows in enumerate(variants) if len(rows)], dtype=torch.int64)
+    means = [rows.mean(dim=0) for rows in variants if len(rows)]
+    return WordSpace(
+        words,
+        _means(words, nearest),
+        _means(words, random),
+        varied,
+        torch.stack(means) if means else words[:0],
+    )
+
+
+def _means(rows: Float[Tensor, "word d_model"], sets: Int[Tensor, "word member"]) -> Float[Tensor, "word d_model"]:
+    """The mean row of each set."""
+    n, size = sets.shape
+    pointers = np.arange(0, n * size + 1, size)
+    average = sparse.csr_array(
+        (np.full(n * size, 1 / size, np.float32), sets.numpy().ravel(), pointers), (n, len(rows))
+    )
+    return torch.from_numpy(average @ rows.numpy())
+
+
+def neighbours(
+    words: Float[Tensor, "word d_model"], seed: int
+) -> tuple[Int[Tensor, "word 10"], Int[Tensor, "word random"]]:
+    """For each word the ten others of highest cosine, and a hundred (or all, if fewer) drawn from the remaining ones.
+
+    Raises ValueError for fewer than twelve words.
+    """
+    n = len(words)
+    if n < NEAREST + 2:
+        raise ValueError(f"{n} words; wanted {NEAREST + 2} or more")
+    unit = torch.nn.functional.normalize(words, dim=1)
+    generator = np.random.default_rng([seed, 3])
+    nearest, random = [], []
+    for rows in torch.arange(n).split(ROWS_AT_ONCE):
+        cosine = unit[rows] @ unit.T
+        cosine[torch.arange(len(rows)), rows] = -torch.inf
+        nearest.append(cosine.topk(NEAREST, dim=1).indices)
+        # A word's draw: the hundred smallest of uniform numbers, itself and its nearest put last.
+        lot = torch.from_numpy(generator.random((len(rows), n)))
+        lot[torch.arange(len(rows)), rows] = 2.0
+        lot.scatter_(1, nearest[-1], 2.0)
+        random.append(lot.topk(min(RANDOM, n - NEAREST - 1), dim=1, largest=False).indices)
+    return torch.cat(nearest), torch.cat(random)
+
+
+@dataclass(frozen=True)
+class Margins:
+    """By how much a mean score exceeds another, for each word and head: positive where the claim holds of it."""
+
+    similar_above_self: Float[Tensor, "head word"]
+    similar_above_dissimilar: Float[Tensor, "head word"]
+    similar_above_variants: Float[Tensor, "head varied"]
+
+
+def margins(space: WordSpace, heads: HeadBatch, words: Projected) -> Margins:
+    """Differences of mean scores, before the scale, which does not move their sign."""
+
+    def mean_score(queries: Tensor, keys: Tensor) -> Tensor:
+        return project(keys, heads.W_K, heads.b_K).mul_(queries).sum(dim=-1).T
+
+    similar = mean_score(words.queries, space.similar)
+    return Margins(
+        similar - (words.own * words.keys).sum(dim=-1).T,
+        similar - mean_score(words.queries, space.dissimilar),
+        similar[:, space.varied] - mean_score(words.queries[space.varied], space.variants),
+    )
+
+
+def head_margins(space: WordSpace, circuit: QKCircuit, turn: Rotation | None) -> dict[str, Float[Tensor, " word"]]:
+    """`margins` of one head, by name."""
+    one = HeadBatch(circuit.W_Q[None], circuit.W_K[None], circuit.b_Q[None], circuit.b_K[None], turn)
+    return {name: margin[0] for name, margin in vars(margins(space, one, Projected.of(space.words, one))).items()}
+
+
+def share_above(margin: Float[Tensor, " word"]) -> OverTokens:
+    """The share of words whose margin is above 0."""
+    above = (margin > 0).double().numpy()
+    return OverTokens(len(above), lambda weights: weights @ above / weights.sum(axis=1))
+
+
+def shares_above(space: WordSpace, heads: HeadBatch, words: Projected) -> dict[str, Float[np.ndarray, " head"]]:
+    """The share of words whose margin is above 0, by margin and head; a margin without words is left out."""
+    found = margins(space, heads, words)
+    return {name: (margin > 0).double().mean(dim=1).numpy() for name, margin in vars(found).items() if margin.numel()}

@@ -1,0 +1,145 @@
+"""Scores against the cosine similarity of tokens' vectors: bins of cosine, and the curve over the whole vocabulary.
+
+Axes: `token` tokens, `bin` 0.02-wide bins of cosine from −1 to 1, `high` the bins that a peak is looked for in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from headclaims.threads import each_in_one_thread
+from headclaims.vocabulary import kernels
+from headclaims.vocabulary.scores import ROUNDING, TokenScores
+from headclaims.vocabulary.tiles import TILE
+
+BIN_WIDTH = 0.02
+N_BINS = round(2 / BIN_WIDTH) + 1
+"""From −1 up, each holding its lower edge; the last holds cosine 1 alone."""
+PAIRS_IN_A_BIN = 50
+HIGH_QUANTILE = 0.9
+ROWS_AT_ONCE = 512
+
+
+def lower_edge(number: Int[np.ndarray, " bin"]) -> Float[np.ndarray, " bin"]:
+    """Where a bin begins."""
+    return np.round(number * BIN_WIDTH - 1, 9)
+
+
+def middle(number: int) -> float:
+    """The middle of a bin."""
+    return float(lower_edge(np.array([number]))[0] + BIN_WIDTH / 2)
+
+
+def peak_height(
+    sums: Float[np.ndarray, "*batch high"],
+    pairs: Float[np.ndarray, "*batch high"],
+    mean_square: Float[np.ndarray, "*batch"],
+    high: Int[np.ndarray, " high"],
+) -> Float[np.ndarray, "*batch"]:
+    """The highest mean of s(i, j) − s(i, i) over high bins, in root mean squares of the scores.
+
+    Where that is in the bin of cosine 1 there is no peak below 1: the statistic is then how far the rest stays below.
+    NaN where no bin below 1 has a pair.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.where(pairs > 0, sums / pairs, -np.inf)
+        below = np.where(high == N_BINS - 1, -np.inf, means).max(axis=-1)
+        at_one = np.where(high == N_BINS - 1, means, -np.inf).max(axis=-1)
+        height = np.where(at_one > below, below - at_one, below)
+        height = np.where(np.isfinite(height), height, np.nan)
+        return np.asarray(np.where(mean_square > 0, height / np.sqrt(mean_square), 0.0))
+
+
+@dataclass(frozen=True)
+class SimilarityCurve:
+    """Scores against cosine over all pairs of distinct tokens: by bin Σ s(i, j) − s(i, i) and the number of pairs."""
+
+    sums: Float[np.ndarray, " bin"]
+    pairs: Int[np.ndarray, " bin"]
+    mean_square: float
+
+    @property
+    def mean(self) -> Float[np.ndarray, " bin"]:
+        """The mean of s(i, j) − s(i, i) by bin; NaN in bins without pairs."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.sums / self.pairs)
+
+    @property
+    def high(self) -> Int[np.ndarray, " high"]:
+        """Bins of fifty pairs that lie wholly above the 90th percentile of cosines, to within its bin."""
+        share = np.cumsum(self.pairs) / max(1, self.pairs.sum())
+        edge = int(np.searchsorted(share, HIGH_QUANTILE)) + 1
+        return np.flatnonzero((np.arange(len(self.pairs)) >= edge) & (self.pairs >= 2 * PAIRS_IN_A_BIN))
+
+    @property
+    def has_peak(self) -> bool:
+        """Whether a high bin below 1 has fifty pairs: without one there is neither height nor place."""
+        return bool((self.high < N_BINS - 1).any())
+
+    @property
+    def height(self) -> float:
+        """`peak_height`, where `has_peak`."""
+        high = self.high
+        return float(peak_height(self.sums[high], self.pairs[high].astype(float), np.array(self.mean_square), high))
+
+    @property
+    def peak_at(self) -> float:
+        """The middle of the high bin with the highest mean, where `has_peak`."""
+        return middle(int(self.high[np.argmax(self.mean[self.high])]))
+
+
+def similarity_curve(
+    scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile: int = TILE[0]
+) -> SimilarityCurve:
+    """Every pair of tokens by the cosine of their vectors, tile by tile: 0.02-wide bins, as `cosine_bins` has them.
+
+    Queries and keys of `scores` are the rows of `vectors`. A cosine is symmetric, so that half the tiles of cosines do.
+    Bins are those of float64 cosines, exactly, 0 with a vector of nothing; sums are of float32 scores, in float64.
+    Memory is that of the vectors once more, and a few tiles a thread.
+
+    Raises ValueError where queries, keys and vectors are not of the same tokens, or are not finite.
+    """
+    n = len(vectors)
+    if not len(scores.queries) == len(scores.keys) == n:
+        raise ValueError(f"{len(scores.queries)} queries, {len(scores.keys)} keys, {n} vectors; wanted the same tokens")
+    if not bool(vectors.isfinite().all()):
+        raise ValueError("vectors hold a number that is not finite; wanted finite ones")
+    scores.rounding()  # refuses what float32 doesn't hold
+    norms = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64).clamp_min(1e-300)
+    unit = torch.empty(vectors.shape, dtype=torch.float32)
+    for rows in torch.arange(n).split(ROWS_AT_ONCE):
+        unit[rows] = (vectors[rows].double() / norms[rows, None]).float()
+    itself, queries, keys = scores.itself.numpy(), scores.queries.float(), scores.keys.float()
+    rounding = (vectors.shape[1] + 5) * ROUNDING * 1.01
+
+    def strip(first_row: int) -> tuple[Float[np.ndarray, " bin"], Int[np.ndarray, " bin"], float]:
+        sums, pairs, squares = np.zeros(N_BINS), np.zeros(N_BINS, dtype=np.int64), 0.0
+        row = slice(first_row, first_row + tile)
+        for first_column in range(first_row, n, tile):
+            column = slice(first_column, first_column + tile)
+            cosines = unit[row] @ unit[column].T
+            forward, backward = queries[row] @ keys[column].T, keys[row] @ queries[column].T
+            squares += kernels.fold_bins(
+                cosines.numpy(),
+                forward.numpy(),
+                backward.numpy(),
+                first_row,
+                first_column,
+                vectors.numpy(),
+                norms.numpy(),
+                itself,
+                1 / BIN_WIDTH,
+                rounding,
+                sums,
+                pairs,
+            )
+        return sums, pairs, squares
+
+    parts = each_in_one_thread(strip, range(0, n, tile), "similarity")
+    sums, pairs = sum((p[0] for p in parts), np.zeros(N_BINS)), sum((p[1] for p in parts), np.zeros(N_BINS, np.int64))
+    return SimilarityCurve(sums, pairs, sum(part[2] for part in parts) / max(1, n * (n - 1)))
