@@ -1,4 +1,4 @@
-"""Ablations of the components before a head's layer: what takes an output's place, and what becomes of heads.
+"""Ablations of the components before a head's layer: what takes an output's place, and the patterns that result.
 
 Axes: `prompt` and `position` (0 is BOS), `d_model` the residual stream, `head` the heads watched, `query` and `key`
 positions. A component is ablated at its output; layers before it are not run again.
@@ -17,8 +17,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclaims.checkpoint.interface import Checkpoint, Edit, Head, pattern_name, patterns_of
-from headclaims.measures.category_score import Survey
-from headclaims.statistics.resampling import Resampled
 
 
 class Kind(StrEnum):
@@ -230,45 +228,3 @@ def _add(term: Tensor) -> Edit:
 def attentions(layer: int) -> list[Component]:
     """Every attention before a layer."""
     return [Component(Part.ATTENTION, before) for before in range(layer)]
-
-
-def total_variation(
-    clean: Float[np.ndarray, "*head prompt query key"], changed: Float[np.ndarray, "*head prompt query key"]
-) -> Float[np.ndarray, "*head"]:
-    """Half the L1 distance of rows, averaged over all rows of all prompts: 0 unchanged, 1 wholly elsewhere."""
-    distance = np.abs(clean - changed).sum(axis=-1, dtype=np.float64) / 2
-    return np.asarray(distance.mean(axis=(-2, -1)))
-
-
-def relative_variation(
-    variation: Float[np.ndarray, " head"], without_embedding: Float[np.ndarray, " head"]
-) -> Float[np.ndarray, " head"]:
-    """Total variation over that under ablation of the embedding: what makes heads of any kind comparable."""
-    return np.asarray(variation / np.maximum(without_embedding, 1e-12))
-
-
-def effect(clean: Survey, changed: Survey, head: Head) -> Resampled:
-    """(score after − score clean)/(u − score clean): 0 no effect, 1 as good as uniform attention.
-
-    u is the category score of uniform causal attention. Both surveys are of the same prompts.
-    """
-    values = np.stack(
-        [
-            changed.row_scores[changed.position(head)],
-            clean.row_scores[clean.position(head)],
-            -np.log(clean.uniform_share),
-        ]
-    )
-    return Resampled(clean.grouped(values), lambda means: (means[:, 0] - means[:, 1]) / (means[:, 2] - means[:, 1]))
-
-
-def margin_below_uniform(clean: Survey, head: Head) -> Resampled:
-    """The margin u − score, in nats: how much of a category head it is, and what effects are measured in."""
-    values = np.stack([clean.row_scores[clean.position(head)], -np.log(clean.uniform_share)])
-    return Resampled(clean.grouped(values), lambda means: means[:, 1] - means[:, 0])
-
-
-def median_prompt_score(of: Survey, head: Head) -> float:
-    """The median over prompts of the category score, in nats: what the write-up reports of ablations."""
-    rows = of.row_scores[of.position(head)].reshape(len(of.prompts), of.prompts.length)
-    return float(np.median(rows.mean(axis=1)))

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from headclaims.checkpoint.interface import Head
-from headclaims.measures.ablation import (
-    Kind,
+from headclaims.measures.ablation import Kind, replacement
+from headclaims.measures.ablation_effects import (
     effect,
     margin_below_uniform,
     median_prompt_score,
     relative_variation,
-    replacement,
     total_variation,
 )
 from headclaims.measures.category_score import Survey, survey

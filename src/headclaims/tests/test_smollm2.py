@@ -22,7 +22,8 @@ from headclaims.cache import Cache
 from headclaims.checkpoint import load
 from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.circuit.effective_embedding import effective_embedding
-from headclaims.measures.ablation import AblationRuns, Component, Part, effect
+from headclaims.measures.ablation import AblationRuns, Component, Part
+from headclaims.measures.ablation_effects import effect
 from headclaims.measures.category_score import survey
 from headclaims.prompts.category import CategoryPrompts, category_prompts
 from headclaims.prompts.words import load_words
