@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 ARGS ?=
 # The library, without its tests and what numba compiles: what jaxtyping and beartype check while the tests run.
-TYPED = $(shell cd src && ls -d headclaims/[a-z]*.py headclaims/[a-z]*/[a-jl-z]*.py headclaims/checkpoint/*/[a-z]*.py | grep -v tests/ | sed 's/\.py$$//; s|/|.|g' | paste -sd, -)
+TYPED = $(shell cd src && ls -d headclaims/[a-z]*.py headclaims/[a-z]*/[a-jl-z]*.py headclaims/checkpoint/*/[a-z]*.py headclaims/checkpoint/*/*/[a-z]*.py | grep -v tests/ | sed 's/\.py$$//; s|/|.|g' | paste -sd, -)
 # One process a processor, one thread each: most tests are small, and threads that wait for one another cost more than they give.
 TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest src/ -n auto --dist loadfile --no-loadscope-reorder
 

@@ -10,7 +10,7 @@ import torch
 from headclaims.cache import Cache
 from headclaims.checkpoint import load
 from headclaims.checkpoint.interface import Head
-from headclaims.checkpoint.planted.counterfeits import gpt2_sized_folder
+from headclaims.checkpoint.planted.random_weights import gpt2_sized_folder
 from headclaims.circuit.effective_embedding import Variant, effective_embedding
 from headclaims.circuit.eigenspectrum import head_spectra
 from headclaims.circuit.qk_circuit import span

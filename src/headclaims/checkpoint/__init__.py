@@ -49,7 +49,7 @@ def load(spec: str, revision: str | None = None, device: str = "cpu", dtype: tor
 def _local(spec: str, path: Path, device: str, dtype: torch.dtype) -> Checkpoint:
     if _is_planted(spec):
         from headclaims.checkpoint.boot import load_full
-        from headclaims.checkpoint.planted.counterfeits import counterfeit_folder, names
+        from headclaims.checkpoint.planted.counterfeits.registry import counterfeit_folder, names
         from headclaims.checkpoint.planted.folder import planted_folder
 
         _, _, name = spec.partition(":")

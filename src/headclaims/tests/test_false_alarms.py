@@ -5,7 +5,7 @@ import torch
 import transformers
 from scipy import stats
 
-from headclaims.checkpoint.planted.counterfeits import random_folder
+from headclaims.checkpoint.planted.random_weights import random_folder
 from headclaims.errors import BadInput
 from headclaims.fleet.audits import audit, in_processes
 from headclaims.report.readme import put_between

@@ -8,7 +8,7 @@ import torch
 
 from headclaims.checkpoint import MUTATIONS, load
 from headclaims.checkpoint.interface import Head
-from headclaims.checkpoint.planted.counterfeits import COUNTERFEITS, names
+from headclaims.checkpoint.planted.counterfeits.registry import COUNTERFEITS, names
 from headclaims.checkpoint.planted.vocabulary import vocabulary
 from headclaims.checkpoint.planted.weights import SPACES
 from headclaims.circuit.qk_circuit import QKCircuit

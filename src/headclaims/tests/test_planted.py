@@ -1,5 +1,6 @@
 """The planted checkpoint against the numbers that its module derives, for five seeds, with numpy and transformers."""
 
+import hashlib
 import math
 import os
 import subprocess
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from headclaims.checkpoint import load
 from headclaims.checkpoint.boot import load_full
 from headclaims.checkpoint.interface import Checkpoint
-from headclaims.checkpoint.planted.folder import build, planted_folder
+from headclaims.checkpoint.planted.folder import build, definition, planted_folder
 from headclaims.checkpoint.planted.vocabulary import vocabulary
 from headclaims.circuit.effective_embedding import Cache, Variant, effective_embedding
 from headclaims.prompts.category import CategoryPrompts, category_prompts
@@ -575,17 +576,17 @@ BUILD_AND_TELL = """
 import sys, time
 from pathlib import Path
 from headclaims.checkpoint.planted import folder
-build = planted.build
+build = folder.build
 def slow(folder, seed):
     with open(sys.argv[1], "a") as log:
         log.write("build\\n")
     time.sleep(1)
     build(folder, seed)
-planted.build = slow
+folder.build = slow
 Path(sys.argv[2]).touch()
 while not all(Path(mark).exists() for mark in sys.argv[2:4]):
     time.sleep(0.01)
-print(planted.planted_folder())
+print(folder.planted_folder())
 """
 
 
@@ -636,3 +637,14 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="no space"):
         load("planted")
     assert [path for path in tmp_path.rglob("*") if path.is_dir()] == [tmp_path / "planted"]
+
+
+def test_a_definition_covers_the_files_of_sub_folders(tmp_path: Path) -> None:
+    (tmp_path / "counterfeits").mkdir()
+    (tmp_path / "weights.py").write_text("one")
+    (tmp_path / "counterfeits" / "steering.py").write_text("two")
+    (tmp_path / "counterfeits" / "steering.pyc").write_text("three")  # what Python leaves there doesn't count
+    before = definition(tmp_path)
+    assert before == hashlib.sha256(b"twoone").hexdigest()
+    (tmp_path / "counterfeits" / "steering.py").write_text("changed")
+    assert definition(tmp_path) != before

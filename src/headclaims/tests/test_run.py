@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from headclaims import __version__
-from headclaims.checkpoint.planted.counterfeits import random_folder
+from headclaims.checkpoint.planted.random_weights import random_folder
 from headclaims.tests.claims_run import (
     ROOT,
     SHARED,

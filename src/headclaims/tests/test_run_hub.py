@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headclaims.checkpoint.planted.counterfeits import random_folder
+from headclaims.checkpoint.planted.random_weights import random_folder
 from headclaims.tests.claims_run import ClaimsRun, comparable, complaint, run_claims
 from headclaims.tests.loopback_hub import LoopbackHub, Misbehaviour
 

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from headclaims import __version__
-from headclaims.checkpoint.planted.counterfeits import random_folder
 from headclaims.checkpoint.planted.folder import planted_folder
+from headclaims.checkpoint.planted.random_weights import random_folder
 from headclaims.tests.claims_run import ClaimsRun, Runs, catalogue, comparable, run_claims, shared_runs
 from headclaims.tests.small_models import SmallModel, raw_weights
 from headclaims.tests.test_planted import Realised, copies_of, kin_of

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from headclaims.checkpoint.planted.counterfeits import random_folder
+from headclaims.checkpoint.planted.random_weights import random_folder
 from headclaims.cli import main
 from headclaims.fleet.audits import ROOT
 from headclaims.fleet.plan import Job, Plan

@@ -19,7 +19,7 @@ from typing import Any
 from scipy import stats
 from tabulate import tabulate
 
-from headclaims.checkpoint.planted.counterfeits import save_random
+from headclaims.checkpoint.planted.random_weights import save_random
 from headclaims.files import as_json, write_atomically
 from headclaims.fleet.audits import ROOT, audit, in_processes
 from headclaims.report.readme import into_readme

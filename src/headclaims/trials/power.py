@@ -19,7 +19,7 @@ import numpy as np
 from scipy import stats
 from tabulate import tabulate
 
-from headclaims.checkpoint.planted.counterfeits import AttentionZeroFed, Positional
+from headclaims.checkpoint.planted.counterfeits.ablation import AttentionZeroFed, Positional
 from headclaims.checkpoint.planted.folder import save
 from headclaims.checkpoint.planted.vocabulary import vocabulary
 from headclaims.checkpoint.planted.weights import PlantedWeights

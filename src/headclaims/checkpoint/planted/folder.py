@@ -91,6 +91,7 @@ import transformers
 from filelock import FileLock
 
 from headclaims.cache import cache_folder
+from headclaims.checkpoint.planted.state_dict import state_dict
 from headclaims.checkpoint.planted.vocabulary import Vocabulary, tokenizer, vocabulary
 from headclaims.checkpoint.planted.weights import CONTEXT, D_MLP, D_MODEL, HEADS, PlantedWeights
 from headclaims.checkpoint.quiet import quiet
@@ -103,10 +104,7 @@ def planted_folder(seed: int = 0) -> Path:
 
 def kept_folder(name: str, seed: int, build: Callable[[Path], None]) -> Path:
     """The cached folder of a constructed checkpoint, built if it isn't there yet, or if its definition changed."""
-    definition = hashlib.sha256()
-    for part in sorted(Path(__file__).parent.glob("*.*")):
-        definition.update(part.read_bytes())
-    folder = cache_folder() / name / f"seed{seed}-{definition.hexdigest()[:16]}"
+    folder = cache_folder() / name / f"seed{seed}-{definition(Path(__file__).parent)[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
@@ -117,6 +115,14 @@ def kept_folder(name: str, seed: int, build: Callable[[Path], None]) -> Path:
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
     return folder
+
+
+def definition(sources: Path) -> str:
+    """sha256, in hexadecimal, over the Python and TOML files of a folder and its sub-folders, ordered by path."""
+    digest = hashlib.sha256()
+    for source in sorted([*sources.rglob("*.py"), *sources.rglob("*.toml")]):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 def build(folder: Path, seed: int = 0) -> None:
@@ -136,7 +142,7 @@ def save(folder: Path, weights: PlantedWeights) -> None:
         bos_token_id=0,
         eos_token_id=0,
     )
-    save_folder(folder, config, weights.state(), weights.vocab)
+    save_folder(folder, config, state_dict(weights), weights.vocab)
 
 
 def save_folder(folder: Path, config: Any, state: dict[str, np.ndarray], vocab: Vocabulary) -> None:

@@ -8,12 +8,14 @@ to some tokens rather than to all alike: a score has a standard deviation of `SP
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import transformers
 
-from headclaims.checkpoint.planted.vocabulary import Vocabulary
+from headclaims.checkpoint.planted.folder import kept_folder, save_folder
+from headclaims.checkpoint.planted.vocabulary import Vocabulary, vocabulary
 
 SPREAD = 1.5
 OF_CLUSTER = 0.7  # of a word's squared norm in `clusters`
@@ -84,3 +86,21 @@ def random_config(vocab: Vocabulary, sizes: Sizes) -> Any:
         bos_token_id=0,
         eos_token_id=0,
     )
+
+
+def random_folder(seed: int, clustered: bool = False) -> Path:
+    """The folder of a random checkpoint in the cache."""
+    name = "random-clusters" if clustered else "random"
+    return kept_folder(name, seed, lambda folder: save_random(folder, seed, clustered))
+
+
+def save_random(folder: Path, seed: int, clustered: bool, sizes: Sizes = SMALL) -> None:
+    """Draw a random checkpoint (`random_weights`) and save it as a Hugging Face folder."""
+    vocab = vocabulary()
+    weights = random_weights(vocab, np.random.default_rng(seed), clustered, sizes)
+    save_folder(folder, random_config(vocab, sizes), weights, vocab)
+
+
+def gpt2_sized_folder(seed: int = 0) -> Path:
+    """The folder of a random checkpoint of GPT-2 small's shape, to time audits on."""
+    return kept_folder("random-gpt2-small", seed, lambda folder: save_random(folder, seed, False, GPT2_SMALL))

@@ -9,6 +9,8 @@ from pathlib import Path
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
+from headclaims.prompts.words import BUILT_IN, group_tokens, load_words
+
 BOS, UNKNOWN = "<|endoftext|>", "<|unknown|>"
 
 
@@ -63,3 +65,14 @@ def tokenizer(vocab: Vocabulary) -> transformers.PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         model_max_length=1024,
     )
+
+
+def group_words() -> list[tuple[str, ...]]:
+    """The words of the group tokens, group by group."""
+    return list(group_tokens(lambda _: 0, "the planted vocabulary").categories.values())
+
+
+def listed_words() -> set[str]:
+    """The words of both lists and the group tokens, whatever their case."""
+    lists = [words.words for words in map(load_words, BUILT_IN)] + group_words()
+    return {word.casefold() for words in lists for word in words}

@@ -30,6 +30,16 @@ KINDS = (
     "shift1 random induction copying bos7 random shift4 bos8 random induction bos9 copying",
 )
 
+Term = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Columns of the target's W_Q and W_K, with their query biases."""
+
+
+def with_kind(layer: int, index: int, kind: str) -> tuple[str, ...]:
+    """`KINDS` with one head of another kind."""
+    rows = [row.split() for row in KINDS]
+    rows[layer][index] = kind
+    return tuple(" ".join(row) for row in rows)
+
 
 @dataclass(frozen=True)
 class Projections:
@@ -189,7 +199,7 @@ class PlantedWeights:
         """The query bias that puts `bos_score` on BOS, which stands in a residual stream of B and position alone."""
         return 8 * self.bos_score / (BOS_KEY * (D_MODEL * (1 - self.shares["P"])) ** 0.5)
 
-    def further_terms(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def further_terms(self) -> list[Term]:
         """More columns of the target's W_Q and W_K, with their query biases."""
         return []
 
@@ -226,39 +236,6 @@ class PlantedWeights:
     def norm_at(self, share_of_amplitude: float) -> float:
         """The norm of a word when so much of C's amplitude is there."""
         return float(NORM * (1 - self.shares["C"] * (1 - share_of_amplitude**2)) ** 0.5)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """The state dict, norms unfolded: every norm has a gain and a bias of its own, undone in what reads it."""
-        state = {"transformer.wte.weight": self.embedding(), "transformer.wpe.weight": self.positions()}
-        for layer, kinds in enumerate(self.kinds):
-            heads = [self.head(layer, kind) for kind in kinds.split()]
-            stem = f"transformer.h.{layer}."
-            reading = np.concatenate(
-                [np.concatenate([getattr(h, w) for h in heads], 1) for w in ("W_Q", "W_K", "W_V")], 1
-            )
-            biases = np.concatenate([*(h.b_Q for h in heads), np.zeros(2 * D_MODEL)])
-            state |= self.unfolded(stem + "ln_1", stem + "attn.c_attn", reading, biases)
-            state[stem + "attn.c_proj.weight"] = np.concatenate([h.W_O for h in heads])
-            state[stem + "attn.c_proj.bias"] = np.zeros(D_MODEL)
-            W_in, b_in, W_out = self.mlp(layer)
-            state |= self.unfolded(stem + "ln_2", stem + "mlp.c_fc", W_in, b_in)
-            state[stem + "mlp.c_proj.weight"] = W_out
-            state[stem + "mlp.c_proj.bias"] = np.zeros(D_MODEL)
-        state["transformer.ln_f.weight"] = np.ones(D_MODEL)
-        state["transformer.ln_f.bias"] = np.zeros(D_MODEL)
-        return state
-
-    def unfolded(self, norm: str, reader: str, W: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
-        """A norm with a gain and a bias, and the reader's weights that give W and b once these are folded in."""
-        gain = self.draw.uniform(0.8, 1.25, D_MODEL)
-        bias = self.draw.standard_normal(D_MODEL) * 0.05
-        raw = W / gain[:, None]
-        return {
-            f"{norm}.weight": gain,
-            f"{norm}.bias": bias,
-            f"{reader}.weight": raw,
-            f"{reader}.bias": b - bias @ raw,
-        }
 
 
 def _turned(shift: int) -> np.ndarray:
