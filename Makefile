@@ -3,8 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/installed
 ARGS ?=
-# The library, without its tests and what numba compiles: what jaxtyping and beartype check while the tests run.
-TYPED = $(shell cd src && ls -d headclaims/[a-z]*.py headclaims/[a-z]*/[a-jl-z]*.py headclaims/checkpoint/*/[a-z]*.py headclaims/checkpoint/*/*/[a-z]*.py | grep -v tests/ | sed 's/\.py$$//; s|/|.|g' | paste -sd, -)
+# The library, without its tests, what numba compiles and what pytest loads by the plugin: what jaxtyping and beartype check while the tests run.
+TYPED = $(shell cd src && find headclaims -name '*.py' -not -path '*/tests/*' -not -name kernels.py -not -name __init__.py \
+	-not -path '*/plugin/*' -not -name errors.py -not -name files.py -not -name shipped.py | sed 's/\.py$$//; s|/|.|g' | sort | paste -sd, -)
 # One process a processor, one thread each: most tests are small, and threads that wait for one another cost more than they give.
 TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest src/ -n auto --dist loadfile --no-loadscope-reorder
 
@@ -20,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 claims: $(STAMP)
-	$(BIN)/pytest claims/ --html $(ARGS)
+	$(BIN)/pytest claims/ --page $(ARGS)
 
 test: $(STAMP)
 	$(TESTS) --jaxtyping-packages=$(TYPED),beartype.beartype $(ARGS)
@@ -32,7 +33,7 @@ check: $(STAMP)
 	$(TESTS) -m "not slow" --jaxtyping-packages=$(TYPED),beartype.beartype $(ARGS)
 
 mutants: $(STAMP)
-	$(BIN)/python -m headclaims.trials.counterfeits $(ARGS)
+	$(BIN)/headclaims trials counterfeits $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/pytest claims/benchmarks -o python_files='bench_*.py' -p no:cacheprovider --benchmark-sort=name \
@@ -40,8 +41,8 @@ bench: $(STAMP)
 	$(BIN)/headclaims bench
 
 error-rates: $(STAMP)
-	$(BIN)/python -m headclaims.trials.false_alarms
-	$(BIN)/python -m headclaims.trials.power
+	$(BIN)/headclaims trials false-alarms
+	$(BIN)/headclaims trials power
 
 clean:
 	rm -rf .venv build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -14,11 +14,12 @@ from headclaims.checkpoint.planted.random_weights import gpt2_sized_folder
 from headclaims.circuit.effective_embedding import Variant, effective_embedding
 from headclaims.circuit.eigenspectrum import head_spectra
 from headclaims.circuit.qk_circuit import span
+from headclaims.claim.claim_set import ClaimSet
 from headclaims.measures.category_score import survey
 from headclaims.prompts.category import category_prompts
-from headclaims.prompts.words import load_words
 
 ROOT = Path(__file__).parents[2]
+SET = ROOT / "claims" / "self_hating_head"
 LAYERS, HEADS, D_MODEL, D_HEAD, D_MLP, VOCABULARY = 12, 12, 768, 64, 3072, 50_257
 # What a layer does for a token: queries, keys, values, output; the MLP. Attention itself is little beside these.
 PER_TOKEN = 2 * (4 * D_MODEL**2 + 2 * D_MODEL * D_MLP)
@@ -64,7 +65,7 @@ def test_spectra_of_all_heads(bench, products):
 @pytest.mark.benchmark(group="audit")
 def test_survey(bench, products, checkpoint):
     """All heads' attention on 32 prompts of 64 tokens, and its scores."""
-    words = load_words("write-up").that_count(checkpoint.single_token, "it")
+    words = ClaimSet.read(SET).word_lists.load(None).that_count(checkpoint.single_token, "it")
     prompts = category_prompts(words, checkpoint.single_token, checkpoint.bos, 32, 64, 0)
     heads = tuple(Head(layer, head) for layer in range(LAYERS) for head in range(HEADS))
     tokens = torch.from_numpy(prompts.tokens)

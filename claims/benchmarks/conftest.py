@@ -18,7 +18,7 @@ from headclaims.benchmarks.yardsticks import (
     random_factors,
     random_head,
 )
-from headclaims.record.entries import environment
+from headclaims.record.environment import environment
 
 VOCABULARY, D_MODEL, D_HEAD = 50_257, 768, 64
 UNIT = 2048

@@ -1,5 +1,8 @@
-"""Executable claims about one attention head."""
+"""Claims about attention heads, as executable assertions: measured, held against nulls, and recorded.
 
-from importlib.metadata import version
+The public names are those of `__init__.pyi`; each is imported when first used.
+"""
 
-__version__ = version("headclaims")
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

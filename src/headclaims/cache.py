@@ -1,20 +1,32 @@
-"""The disk cache: tensors that cost time, keyed by everything they are computed from.
+"""The disk cache: arrays that cost time, keyed by everything they are computed from.
 
-An entry is a safetensors file named by a sha256 over its definition, the definition's version and its inputs (tensors
-by their bytes). It carries a checksum of its own; a damaged or foreign entry is computed anew. A lock lets parallel
-workers share the work.
+A computation says beside its code that its result may be kept, and a cache calls it:
+
+    @kept("spectra", version=2)
+    def spectra_arrays(W_Q: Tensor, W_K: Tensor) -> dict[str, Tensor]: ...
+
+    cache.call(spectra_arrays, W_Q, W_K)
+
+An entry is a safetensors file named by a sha256 over the definition, its version and the arguments (tensors by their
+bytes). It carries a checksum of its own; a damaged or foreign entry is computed anew. A lock lets parallel workers
+share the work.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from enum import Enum
 from pathlib import Path
+from typing import Any, TypeVar
 
+import numpy as np
 import platformdirs
 import torch
 from filelock import FileLock
@@ -23,10 +35,25 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 Input = Tensor | str | int | float | None | Callable[[], str]
+Computation = TypeVar("Computation", bound=Callable[..., Mapping[str, Any]])
+
+
+def kept(definition: str, version: int) -> Callable[[Computation], Computation]:
+    """Mark a function whose arrays a cache may keep; a changed computation needs a new version.
+
+    It returns {name: tensor or array} and depends on its arguments alone: tensors, arrays, numbers, text, enums,
+    dataclasses and sequences of these, or objects whose method `cache_inputs()` names what they depend on.
+    """
+
+    def mark(compute: Computation) -> Computation:
+        compute.kept = (definition, version)  # type: ignore[attr-defined]
+        return compute
+
+    return mark
 
 
 def cache_folder() -> Path:
-    """$HEADCLAIMS_CACHE, or the platform's folder for caches."""
+    """Return $HEADCLAIMS_CACHE, or the platform's folder for caches."""
     chosen = os.environ.get("HEADCLAIMS_CACHE")
     return Path(chosen) if chosen else platformdirs.user_cache_path("headclaims")
 
@@ -38,6 +65,26 @@ class Cache:
         self.folder = folder
         self._said = False
 
+    def call(self, compute: Callable[..., Mapping[str, Any]], *arguments: Any) -> dict[str, np.ndarray]:
+        """Return the arrays of a computation marked by `kept`, from the cache where it holds them.
+
+        Raises TypeError for one that isn't marked, or an argument without content.
+        """
+        if not hasattr(compute, "kept"):
+            raise TypeError(f"{compute!r}: not marked as one whose arrays may be kept; wanted @kept(…) above it")
+
+        def tensors() -> dict[str, Tensor]:
+            return {name: _as_tensor(values) for name, values in compute(*arguments).items()}
+
+        if self.folder is None:
+            arrays = tensors()
+        else:
+            bound = inspect.signature(compute).bind(*arguments)
+            inputs = dict(pair for name, value in bound.arguments.items() for pair in _inputs(name, value))
+            definition, version = compute.kept
+            arrays = self.tensors(definition, version, inputs, tensors)
+        return {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
+
     def tensors(
         self,
         definition: str,
@@ -45,9 +92,9 @@ class Cache:
         inputs: Mapping[str, Input],
         compute: Callable[[], dict[str, Tensor]],
     ) -> dict[str, Tensor]:
-        """What `compute` gives, from the cache where it holds it.
+        """Return the tensors of `compute`, from the cache where it holds them.
 
-        `definition` and `version` name what is computed: a changed computation needs a new version.
+        `definition` and `version` name what is computed, `inputs` are all it depends on.
         """
         if self.folder is None:
             return compute()
@@ -90,6 +137,41 @@ class Cache:
             why = " ".join(str(error).split())
             print(f"headclaims: the cache at {self.folder} can't be used, going on without: {why}", file=sys.stderr)
         self._said = True
+
+
+def _as_tensor(values: Any) -> Tensor:
+    if isinstance(values, Tensor):
+        return values
+    return torch.from_numpy(np.require(values, requirements=["C", "W"]))  # torch takes no others, or warns
+
+
+def _inputs(name: str, value: Any) -> Iterator[tuple[str, Input]]:
+    """Take an argument apart into inputs of a key, each with a name; raises TypeError for what has no content."""
+    if isinstance(value, Enum):
+        yield from _inputs(name, value.value)
+    elif isinstance(value, np.generic):
+        yield from _inputs(name, value.item())
+    elif isinstance(value, Tensor | str | int | float | None):
+        yield name, value
+    elif isinstance(value, np.ndarray):
+        yield name, _as_tensor(value)
+    elif hasattr(value, "cache_inputs"):
+        for key, one in value.cache_inputs().items():
+            yield from [(f"{name}.{key}", one)] if callable(one) else _inputs(f"{name}.{key}", one)
+    elif is_dataclass(value):
+        for field in fields(value):
+            if field.init:
+                yield from _inputs(f"{name}.{field.name}", getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        for number, (key, one) in enumerate(value.items()):
+            yield f"{name}[{number}] key", repr(key)
+            yield from _inputs(f"{name}[{number}]", one)
+    elif isinstance(value, Sequence):
+        yield f"{name} length", len(value)
+        for number, one in enumerate(value):
+            yield from _inputs(f"{name}[{number}]", one)
+    else:
+        raise TypeError(f"{name}: {type(value).__name__} as an argument of a kept computation; wanted one with content")
 
 
 def digest(definition: str, version: int, inputs: Mapping[str, Input]) -> str:

@@ -1,67 +1,78 @@
-"""The command `headclaims`."""
+"""The command `headclaims`. A subcommand's machinery is imported when it runs: `--help` waits for none of it."""
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from tabulate import tabulate
-
-from headclaims.benchmarks.history import MARKS, draw_scaling, draw_trend, figures, read_runs, trend, worse
 from headclaims.errors import BadInput
-from headclaims.fleet.audits import PROCESSES, ROOT, homologues
-from headclaims.fleet.compare import FORMATS, load
-from headclaims.fleet.emergence import write as write_emergence
-from headclaims.fleet.homology import COLUMNS
-from headclaims.fleet.plan import Plan
-from headclaims.fleet.sweep import failures, forget_failures
-from headclaims.fleet.sweep import sweep as run_sweep
-from headclaims.report.page import write_page
-from headclaims.report.readme import into_readme
+
+FORMATS = ("text", "markdown", "json", "html")
+STUDIES = ("counterfeits", "false-alarms", "power")
+BENCHMARKS = Path("reports/benchmarks")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; the exit status is 2, with one line, for what it can't read."""
-    parser = argparse.ArgumentParser(prog="headclaims", description="What audits and benchmarks left.")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(prog="headclaims", description="Audit claims about attention heads.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    bench = commands.add_parser("bench", help="the trend of benchmark ratios by commit; status 1 where one got worse")
-    bench.add_argument("folder", nargs="?", type=Path, default=ROOT / "reports" / "benchmarks", help="of the records")
-    bench.set_defaults(run=lambda options: _bench(options.folder))
+    audit = commands.add_parser(
+        "audit",
+        help="audit a checkpoint: pytest on the claim sets that ship, or on one of your own",
+        epilog="Whatever else is given goes to pytest: -n 2, -k NAME, -x, …",
+        allow_abbrev=False,
+    )
+    _audit_arguments(audit, whole=given[:1] == ["audit"])
+    new = commands.add_parser("new", help="write a small claim set that runs into a new folder")
+    new.add_argument("folder", type=Path, metavar="FOLDER", help="a new folder, or an empty one")
+    new.set_defaults(run=lambda options, _: _new(options.folder))
     report = commands.add_parser("report", help="write index.html anew from the record in a report folder")
     report.add_argument(
-        "folder", type=Path, metavar="DIR", help="with claims.json and, from a run with --html, figures.json"
+        "folder", type=Path, metavar="DIR", help="with claims.json and, from a run with --page, figures.json"
     )
-    report.set_defaults(run=lambda options: _report(options.folder))
+    report.set_defaults(run=lambda options, _: _report(options.folder))
     compare = commands.add_parser("compare", help="records side by side: claims down, checkpoints across")
     compare.add_argument(
         "records", nargs="+", type=Path, metavar="A", help="claims.json, report folders, or folders of such"
     )
-    compare.add_argument("--format", choices=list(FORMATS), default="text", help="default: %(default)s")
+    compare.add_argument("--format", choices=FORMATS, default="text", help="default: %(default)s")
     compare.add_argument(
         "--mixed", action="store_true", help="compare records of different settings all the same, and say so"
     )
-    compare.set_defaults(run=lambda options: _compare(options.records, options.format, options.mixed))
+    compare.set_defaults(run=lambda options, _: _compare(options.records, options.format, options.mixed))
     sweep = commands.add_parser("sweep", help="the audits of a plan, as many at once as there are processors")
     sweep.add_argument("plan", type=Path, metavar="PLAN.toml", help="see the README")
     sweep.add_argument("--scheduler", metavar="tcp://…", help="of a Dask cluster; default: processes of this machine")
-    sweep.add_argument(
-        "--workers", type=_number, metavar="N", default=PROCESSES, help="processes; default: %(default)s"
-    )
+    sweep.add_argument("--workers", type=_number, metavar="N", help="processes; default: one a processor")
     sweep.add_argument("--again", action="store_true", help="try audits again that failed")
-    sweep.set_defaults(run=lambda options: _sweep(options.plan, options.scheduler, options.workers, options.again))
+    sweep.set_defaults(run=lambda options, _: _sweep(options.plan, options.scheduler, options.workers, options.again))
     alike = commands.add_parser("homologues", help="the heads of a checkpoint ranked by likeness to a head of another")
     alike.add_argument("target", metavar="A", help="checkpoint of the head, as --checkpoint takes it")
     alike.add_argument("other", metavar="B", help="checkpoint whose heads are ranked")
-    alike.add_argument("--head", metavar="LxHy", default="L1H5", help="of A; default: %(default)s")
-    alike.add_argument("--words", default="write-up", help="as for pytest claims/; default: %(default)s")
+    alike.add_argument("--head", metavar="LxHy", help="of A; default: the claim set's")
+    alike.add_argument("--set", metavar="NAME", help="claim set whose words are used; default: the first that ships")
+    alike.add_argument("--words", help="as for an audit; default: the claim set's")
     alike.add_argument("--prompts", default="32", help="default: %(default)s")
     alike.add_argument("--top", type=_number, default=10, metavar="N", help="heads shown; default: %(default)s")
-    alike.set_defaults(run=_homologues)
-    options = parser.parse_args(arguments)
+    alike.set_defaults(run=lambda options, _: _homologues(options))
+    trials = commands.add_parser("trials", help="what the claims are worth: counterfeits, false alarms, power")
+    trials.add_argument("study", choices=STUDIES, help="run in a checkout, which keeps what was found")
+    trials.add_argument("names", nargs="*", metavar="NAME", help="counterfeits, or how many checkpoints or seeds")
+    trials.add_argument("--set", metavar="NAME", help="claim set under trial; default: the first that ships")
+    trials.set_defaults(run=lambda options, _: _trials(options.study, options.names, options.set))
+    bench = commands.add_parser("bench", help="the trend of benchmark ratios by commit; status 1 where one got worse")
+    bench.add_argument("folder", nargs="?", type=Path, default=BENCHMARKS, help="of the records; default: %(default)s")
+    bench.set_defaults(run=lambda options, _: _bench(options.folder))
+    options, rest = parser.parse_known_args(given)
+    if rest and given[:1] != ["audit"]:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        return int(options.run(options))
+        return int(options.run(options, rest))
     except (BadInput, OSError) as error:
         print(f"headclaims: {error}", file=sys.stderr)
         return 2
@@ -70,13 +81,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _audit_arguments(parser: argparse.ArgumentParser, whole: bool) -> None:
+    """Add what `audit` takes; its settings only if it is the subcommand, since they take a library to declare."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="as --checkpoint of pytest takes it")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME", help="claim set that ships, or a folder; default: all"
+    )
+    if whole:
+        from headclaims.audit.settings import Settings, description, is_switch, metavar, option
+
+        for name in Settings.model_fields:
+            form: dict[str, Any] = {"action": "store_true"} if is_switch(name) else {"metavar": metavar(name)}
+            if name != "checkpoint":
+                parser.add_argument(option(name), help=description(name), **form)
+    parser.set_defaults(run=_audit)
+
+
+def _audit(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    from headclaims.audit.settings import Settings, as_arguments
+    from headclaims.claim.shipped import find_sets
+
+    settings = as_arguments({name: getattr(options, name) for name in Settings.model_fields})
+    # Nothing is written beside the sets: they may be part of the installed package.
+    command = [sys.executable, "-m", "pytest", *map(str, find_sets(options.set)), "-p", "no:cacheprovider"]
+    return subprocess.call([*command, *settings, *rest])
+
+
+def _new(folder: Path) -> int:
+    from headclaims.claim.new_set import write_new_set
+
+    for path in write_new_set(folder):
+        print(path)
+    print(f"next: pytest {folder} --checkpoint planted")
+    return 0
+
+
+def _trials(study: str, names: Sequence[str], claim_set: str | None) -> int:
+    from headclaims.claim.shipped import find_sets
+    from headclaims.trials import counterfeits, false_alarms, power
+
+    folder = find_sets([claim_set] if claim_set else [])[0]
+    if study == "counterfeits":
+        return counterfeits.main(folder, names)
+    if len(names) > 1 or not all(name.isdecimal() and int(name) for name in names):
+        raise BadInput(f"trials {study} {' '.join(names)}: wanted how many, a whole number, 1 or more")
+    main = {"false-alarms": false_alarms.main, "power": power.main}[study]
+    return main(folder, *map(int, names))
+
+
 def _report(folder: Path) -> int:
+    from headclaims.report.page import write_page
+
     print(write_page(folder))
     return 0
 
 
 def _compare(paths: Sequence[Path], form: str, mixed: bool) -> int:
-    print(FORMATS[form](load(paths, mixed)))
+    from headclaims.fleet.compare import WRITERS, load
+
+    print(WRITERS[form](load(paths, mixed)))
     return 0
 
 
@@ -86,42 +149,67 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _sweep(path: Path, scheduler: str | None, n: int, again: bool) -> int:
+def _sweep(path: Path, scheduler: str | None, n: int | None, again: bool) -> int:
+    from headclaims.fleet import emergence
+    from headclaims.fleet.plan import Plan
+    from headclaims.fleet.sweep import failures, forget_failures, sweep
+    from headclaims.fleet.workers import PROCESSORS
+
     plan = Plan.read(path)
     if again:
         forget_failures(plan)
-    now, before = run_sweep(plan, scheduler, n)
+    now, before = sweep(plan, scheduler, n or PROCESSORS)
     failed = failures(plan)
     for name, reason in failed.items():
         print(f"{name}: {reason}")
     done = f"{len(plan.jobs) - len(failed)} with a record, {len(failed)} failed"
     print(f"{len(plan.jobs)} audits: {done}; {now} run now, {before} done before; in {plan.report_dir}")
-    page = write_emergence(plan)
+    page = emergence.write(plan)
     if page is not None:
         print(f"by training step: {page}")
     return 1 if failed else 0
 
 
 def _homologues(options: argparse.Namespace) -> int:
-    same = ["--words", options.words, "--prompts", options.prompts]
-    found = homologues(
-        ["--checkpoint", options.target, "--head", options.head, *same],
-        ["--checkpoint", options.other, "--head", "L0H0", *same],
-    )
-    print(tabulate(found.rows(options.top), COLUMNS, disable_numparse=True))
+    from tabulate import tabulate
+
+    from headclaims.audit.settings import Settings
+    from headclaims.claim.claim_set import ClaimSet
+    from headclaims.claim.shipped import find_sets
+    from headclaims.fleet.homology import COLUMNS, ranking
+
+    claim_set = ClaimSet.read(find_sets([options.set] if options.set else [])[0])
+    same = {"words": options.words, "prompts": options.prompts}
+    target = Settings.of({"checkpoint": options.target, "head": options.head, **same})
+    other = Settings.of({"checkpoint": options.other, "head": "L0H0", **same})
+    print(tabulate(ranking(target, other, claim_set).rows(options.top), COLUMNS, disable_numparse=True))
     return 0
 
 
 def _bench(folder: Path) -> int:
+    from headclaims.benchmarks.history import (
+        MARKS,
+        TREND_FILE,
+        draw_scaling,
+        draw_trend,
+        figures,
+        read_runs,
+        trend,
+        worse,
+        write_trend,
+    )
+    from headclaims.report.readme import into_readme
+
     runs = read_runs(folder)
     if not runs:
         raise BadInput(f"{folder}: no benchmark record; wanted some of `make bench`")
     print(trend(runs))
+    write_trend(runs, folder / TREND_FILE)
     draw_trend(runs, folder / "trend.svg")
     draw_scaling(runs[-1], folder / "scaling.svg")
     whole = len(runs[-1].benchmarks) == max(len(run.benchmarks) for run in runs)
-    if whole and folder.resolve() == (ROOT / "reports" / "benchmarks").resolve():
-        into_readme(MARKS, figures(runs[-1]))
+    if whole and folder == BENCHMARKS:
+        into_readme(Path("README.md"), MARKS, figures(runs[-1]))
     complaints = worse(runs)
     for line in complaints:
         print(f"headclaims: worse: {line}", file=sys.stderr)

@@ -14,3 +14,7 @@ class BadCheckpoint(BadInput):
 
 class NotAssessable(ValueError):  # noqa: N818  # a verdict, not a failure
     """The evidence lacks what a measurement needs, or a precondition fails; the message is the reason."""
+
+
+class NotSupported(AssertionError):  # noqa: N818  # a verdict, not a failure
+    """A claim was measured and is not supported, or undecided; the message is what a reader of the failure needs."""

@@ -1,4 +1,4 @@
-"""Text files that are written whole or not at all, and JSON as records have it."""
+"""Text files that are written whole or not at all, JSON as records have it, and folders that hold no claims."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Any
+
+PASSED_OVER = {"build", "dist", "node_modules", "venv", "__pycache__", "site-packages"}
+
+
+def is_passed_over(folder: str) -> bool:
+    """Return whether a folder of this name is no place for claims: hidden, or of what tools build or install."""
+    return folder.startswith(".") or folder in PASSED_OVER
 
 
 def as_json(content: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Progress on a terminal, of what takes longer than two seconds; nothing where the output is none."""
+"""Progress bars for work that takes longer than two seconds, shown on a terminal only."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _terminal: list[TextIO] = []
 
 
 def onto_terminal() -> None:
-    """Keep hold of the terminal that standard error is now: pytest puts another in its place while tests run."""
+    """Keep a handle of the terminal behind standard error, which pytest replaces while tests run."""
     if sys.stderr.isatty() and not _terminal:
         _terminal.append(os.fdopen(os.dup(sys.stderr.fileno()), "w"))
 
 
 def track(things: Iterable[Thing], what: str, total: int | None = None) -> Iterator[Thing]:
-    """The things, with a bar of how many are done from the third second on."""
+    """Iterate over the things; after two seconds a bar, labelled `what`, shows how many are done."""
     stream = _terminal[0] if _terminal else sys.stderr
     return iter(
         tqdm(things, desc=what, total=total, delay=DELAY, leave=False, file=stream, disable=not stream.isatty())

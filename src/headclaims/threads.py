@@ -1,4 +1,4 @@
-"""Work that gains from one thread a piece, not from several threads within one."""
+"""Parallel work on many pieces, one thread a piece, for pieces too small to gain from several threads each."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Made = TypeVar("Made")
 
 @cache
 def _numpy_threads() -> ThreadpoolController:
-    """Of the libraries loaded by now; looking for them takes some milliseconds."""
+    """Return the controller of the libraries loaded so far, found once: the search takes some milliseconds."""
     return ThreadpoolController()
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Matrices of a hundred rows gain nothing from threads; on a busy machine waiting for them costs a hundredfold.
+    """Limit torch and the BLAS of numpy to one thread in the `with` block.
 
-    Neither torch's threads nor those that numpy's products have of their own.
+    Matrices of a hundred rows gain nothing from threads; on a busy machine waiting for them costs a hundredfold.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -39,9 +39,9 @@ def one_thread() -> Iterator[None]:
 
 
 def each_in_one_thread(work: Callable[[Piece], Made], pieces: Sequence[Piece], what: str) -> list[Made]:
-    """What `work` makes of each piece, in order: as many pieces at once as torch has threads, one thread each.
+    """Apply `work` to each piece and return the results in order, one thread a piece, in as many threads as torch has.
 
-    `what` they are of is said beside the progress.
+    `what` labels the progress bar.
     """
     n = torch.get_num_threads()
     with one_thread(), ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -1,0 +1,1 @@
+"""What computing costs: yardsticks timed beside it, and the history of benchmarks."""

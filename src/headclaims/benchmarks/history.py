@@ -1,4 +1,4 @@
-"""Benchmark history: what `make bench` kept, as ratios to yardsticks timed in the same run, by commit.
+"""Benchmark history: the runs of `make bench` by commit, as ratios to yardsticks timed in the same run.
 
 Records are pytest-benchmark's own, one file a run. A machine's seconds say little about another's, or about its next
 hour's: only ratios are compared.
@@ -17,11 +17,14 @@ import numpy as np
 from tabulate import tabulate
 
 from headclaims.errors import BadInput
+from headclaims.files import as_json, write_atomically
 from headclaims.report.svg import drawing
 
 RATIO, SCALING = "ratio_to_", "scaling"
 BEFORE, WORSE_BY = 5, 1.3
 SHOWN = 6
+TREND_FILE = "trend.json"
+"""Beside the records: what the page of an audit draws the trend from."""
 MARKS = ("<!-- benchmarks -->", "<!-- end of benchmarks -->")
 
 
@@ -36,7 +39,7 @@ class Run:
 
     @property
     def ratios(self) -> dict[str, float]:
-        """Every ratio of the run, by benchmark and yardstick."""
+        """The run's ratios, by benchmark and yardstick."""
         return {
             f"{name} / {key.removeprefix(RATIO)}": float(value)
             for name, entry in self.benchmarks.items()
@@ -46,9 +49,11 @@ class Run:
 
 
 def read_runs(folder: Path) -> list[Run]:
-    """The runs in a folder, in the order of their time; raises BadInput for a file that is no record."""
+    """Read the runs in a folder, in the order of their time; raises BadInput for a file that is no record."""
     runs = []
     for path in folder.rglob("*.json"):
+        if path == folder / TREND_FILE:
+            continue
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             benchmarks = {
@@ -68,7 +73,7 @@ def read_runs(folder: Path) -> list[Run]:
 
 
 def worse(runs: Sequence[Run]) -> list[str]:
-    """The last run's ratios more than 30 % above the median of the five before on such a machine, one line each."""
+    """Return a line for each ratio of the last run over 30 % above the median of the five before on such a machine."""
     lines = []
     earlier = [run for run in runs[:-1] if run.machine == runs[-1].machine]
     for name, ratio in runs[-1].ratios.items() if runs else ():
@@ -81,29 +86,43 @@ def worse(runs: Sequence[Run]) -> list[str]:
 
 
 def trend(runs: Sequence[Run]) -> str:
-    """The ratios of the last runs by commit, latest last."""
+    """Return the ratios of the last runs as a table, a column a commit, the latest last."""
     last = runs[-SHOWN:]
     names = list(dict.fromkeys(name for run in last for name in run.ratios))
     rows = [[name, *(f"{run.ratios[name]:.3g}" if name in run.ratios else "–" for run in last)] for name in names]
     return tabulate(rows, ["seconds / those of", *(run.commit for run in last)], disable_numparse=True)
 
 
+def _not_scaling(run: Run) -> list[str]:
+    return [name for name in run.ratios if run.benchmarks[name.split(" / ")[0]]["group"] != SCALING]
+
+
+def write_trend(runs: Sequence[Run], path: Path) -> None:
+    """Write the runs as JSON: commit, time, and those ratios that the last run has, scaling left out."""
+    names = _not_scaling(runs[-1])
+    content = [
+        {"commit": run.commit, "when": run.when, "ratios": {n: run.ratios[n] for n in names if n in run.ratios}}
+        for run in runs
+    ]
+    write_atomically(path, as_json({"schema": 1, "runs": content}))
+
+
 def draw_trend(runs: Sequence[Run], path: Path) -> None:
-    """Ratios over the runs, scaling left out."""
+    """Draw ratios over the runs, scaling left out."""
     with drawing(path, 9.0, 4.0) as figure:
         axes = figure.subplots()
-        kept = [name for name in runs[-1].ratios if runs[-1].benchmarks[name.split(" / ")[0]]["group"] != SCALING]
-        for name in kept:
+        names = _not_scaling(runs[-1])
+        for name in names:
             at = [(place, run.ratios[name]) for place, run in enumerate(runs) if name in run.ratios]
             axes.plot(*zip(*at, strict=True), marker="o", label=name)
         axes.set(yscale="log", ylabel="seconds, in those of the yardstick")
         axes.set_xticks(range(len(runs)), [run.commit for run in runs])
-        if kept:
+        if names:
             figure.legend(loc="outside right upper", fontsize="x-small")
 
 
 def draw_scaling(run: Run, path: Path) -> None:
-    """Seconds against tokens, the head's width and the number of heads, each with the bound: the bare product's."""
+    """Draw seconds against tokens, the head's width and the number of heads, beside those of the bare product."""
     entries = [e for e in run.benchmarks.values() if e["group"] == SCALING and "ratio_to_bound" in e]
     if not entries:
         return
@@ -122,14 +141,14 @@ def draw_scaling(run: Run, path: Path) -> None:
 
 
 def _ratio(value: float | None) -> str:
-    """Small ones as parts."""
+    """Return a ratio as text, small ones as fractions."""
     if value is None or value <= 0:
         return "–"
     return f"1/{1 / value:.0f}" if value < 0.1 else f"{value:.2f}"
 
 
 def figures(run: Run) -> str:
-    """Markdown: each benchmark's ratios and what it grew by, scaling left out."""
+    """Return as Markdown each benchmark's ratios and its growth in memory, scaling left out."""
     rows = []
     for name, entry in run.benchmarks.items():
         if entry["group"] != SCALING:

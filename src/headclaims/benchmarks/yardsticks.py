@@ -27,7 +27,7 @@ SPREAD = 1.5
 def random_factors(
     n_tokens: int, d_head: int, seed: int
 ) -> tuple[Float[Tensor, "token d_head"], Float[Tensor, "token d_head"]]:
-    """Queries and keys whose scores spread as a real head's."""
+    """Draw queries and keys whose scores spread as a real head's."""
     generator = torch.Generator().manual_seed(seed)
     size = (SPREAD / d_head**0.5) ** 0.5
     queries, keys = size * torch.randn(2, n_tokens, d_head, generator=generator)
@@ -37,7 +37,7 @@ def random_factors(
 def random_head(
     n_tokens: int, d_model: int, d_head: int, seed: int
 ) -> tuple[Float[Tensor, "token d_model"], QKCircuit]:
-    """Rows of E as a norm leaves them, of mean square 1, and a head whose scores on them spread as a real head's."""
+    """Draw rows of E, of mean square 1, and a head whose scores on them spread as a real head's."""
     generator = torch.Generator().manual_seed(seed)
     E = torch.nn.functional.normalize(torch.randn(n_tokens, d_model, generator=generator), dim=1) * d_model**0.5
     size = (SPREAD / d_model) ** 0.5
@@ -46,13 +46,13 @@ def random_head(
 
 
 def bare_products(heads: Sequence[tuple[Float[Tensor, "_ _"], Float[Tensor, "_ _"]]]) -> None:
-    """Every tile of queries @ keysᵀ of each head, and nothing done with it: 2 · query · key · factor operations."""
+    """Compute every tile of queries @ keysᵀ of each head and drop it: 2 · query · key · factor operations."""
     tiles.walk(heads, lambda *_: None)
 
 
 @dataclass(frozen=True)
 class Dense:
-    """Of each token the ten best keys, its own rank and the log-sum-exp of its scores."""
+    """The ten best keys of each token, its own rank and the log-sum-exp of its scores."""
 
     keys: Tensor
     own_rank: Tensor
@@ -60,7 +60,7 @@ class Dense:
 
 
 def dense_way(E: Float[Tensor, "token d_model"], circuit: QKCircuit) -> Dense:
-    """E W_QK Eᵀ whole, and a full sort of every row for the ranks, as the write-up's code does."""
+    """Form E W_QK Eᵀ whole and sort every row for the ranks, as the write-up's code does."""
     scores = E @ (circuit.W_Q @ circuit.W_K.T) @ E.T * circuit.scale
     order = scores.argsort(dim=1, descending=True)
     own_rank = (order == torch.arange(len(E))[:, None]).int().argmax(dim=1)
@@ -78,7 +78,7 @@ def give_back() -> None:
 
 
 def peak_growth(work: Callable[[], Made]) -> tuple[Made, int]:
-    """What `work` makes, and by how many bytes the process, with its children, grew meanwhile; after `give_back`."""
+    """Return the result of `work`, and by how many bytes the process with its children grew meanwhile."""
     process, stop = psutil.Process(), threading.Event()
 
     def held() -> int:
@@ -107,7 +107,7 @@ def peak_growth(work: Callable[[], Made]) -> tuple[Made, int]:
 
 
 def fastest(work: Callable[[], object], rounds: int) -> float:
-    """Seconds of the fastest of some rounds, after one that doesn't count where there are several."""
+    """Return the seconds of the fastest of some rounds, after one that doesn't count where there are several."""
     seconds = []
     for _ in range(rounds + (rounds > 1)):
         start = time.perf_counter()

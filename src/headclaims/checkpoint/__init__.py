@@ -1,4 +1,4 @@
-"""What can be audited: `load(spec)` gives the evidence behind a `--checkpoint`.
+"""Evidence that can be audited: `load(spec)` loads what `--checkpoint` names.
 
 Kinds: a hub id, a local folder, a `.gguf` file, `planted`, and the `.safetensors` kinds partial-weights,
 recorded-attention and recorded-graph. TransformerLens and transformers are imported only for kinds that need them.
@@ -15,15 +15,20 @@ import torch
 from headclaims.checkpoint.interface import Checkpoint
 from headclaims.errors import BadCheckpoint, BadInput
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-MUTATIONS = ("transpose-qk", "flip-negative", "shuffle-embedding", "swap-head", "permute-heads")
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
-def load(spec: str, revision: str | None = None, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Checkpoint:
-    """Load the evidence that `spec` names, or raise BadCheckpoint in one line; nothing is put in its place.
+def load(
+    spec: str,
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Checkpoint:
+    """Load the evidence that `spec` names; a checkpoint that fails to load is never replaced by another.
 
-    `revision` (branch, tag or commit) goes with hub ids; `device` and `dtype` with models that run.
+    `revision` (branch, tag or commit) applies to hub ids, `device` and `dtype` to models that run. Raises
+    BadCheckpoint, with a message of one line, for what cannot be loaded, and BadInput for a revision of anything else
+    than a hub id.
     """
     if not spec.strip():
         raise BadCheckpoint(f"--checkpoint {spec!r}: names nothing; wanted a hub id, a folder, a file or planted")
@@ -86,12 +91,12 @@ def _evidence_file(spec: str) -> Checkpoint:
     return kinds[file.metadata["kind"]](file)
 
 
-def default_spec() -> tuple[str, str]:
-    """What is audited when no checkpoint is named, and why: `gpt2` if it is to be had, else `planted`."""
+def default_spec(model: str) -> tuple[str, str]:
+    """Return what is audited when none is named, and why: a write-up's model if it is to be had, else `planted`."""
     from headclaims.checkpoint import hub
 
-    if hub.cached("gpt2", None) is not None:
-        return "gpt2", "no --checkpoint given; gpt2 is in the local cache"
-    if hub.reachable("gpt2"):
-        return "gpt2", "no --checkpoint given; the hub has gpt2"
-    return "planted", "no --checkpoint given; gpt2 is not in the local cache and the hub does not answer"
+    if hub.cached(model, None) is not None:
+        return model, f"no --checkpoint given; {model} is in the local cache"
+    if hub.reachable(model):
+        return model, f"no --checkpoint given; the hub has {model}"
+    return "planted", f"no --checkpoint given; {model} is not in the local cache and the hub does not answer"

@@ -33,10 +33,11 @@ POSITIONS = {"standard": "learned", "rotary": "rotary"}
 def load_full(
     kind: str, spec: str, name: str, folder: Path, device: str, dtype: torch.dtype, gguf: str | None = None
 ) -> FullCheckpoint:
-    """Load a model and its tokenizer from a folder (for GGUF from one file of it), fold it, and cast it.
+    """Load a model and its tokenizer from a folder (`gguf` names a file of it), fold its weights and cast them.
 
-    Folding is done in float32, whatever `dtype` the model then runs in. Raises BadCheckpoint, in one line, for what
-    can't be read, isn't complete or finite, or is no decoder with learned or rotary positions.
+    Folding is done in float32, whatever `dtype` the model then runs in. Raises BadCheckpoint, with a message of one
+    line, for a model that cannot be read, is not complete or not finite, or is not a decoder with learned or rotary
+    positions.
     """
     try:
         with quiet(), _gguf_read_once():
@@ -47,7 +48,7 @@ def load_full(
     reference = _attention(spec, model.to(device))
     try:
         with quiet(), tempfile.TemporaryDirectory() as config_only:
-            # From a folder, not from a name, or TransformerLens asks the hub; with a tokenizer that it may change.
+            # A folder, since TransformerLens would ask the hub for a name; a copy, since it changes the tokenizer.
             model.config.save_pretrained(config_only)
             bridge = TransformerBridge.boot_transformers(
                 config_only,
@@ -79,7 +80,7 @@ def load_full(
 
 def _open(folder: Path, gguf: str | None) -> tuple[Any, Any]:
     source = {"gguf_file": gguf} if gguf else {}
-    # Layers are built before a weight is looked for: of a config that lies, for hours.
+    # transformers builds all layers before it reads weights, which takes hours where the config states too many.
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **source)
     layers = getattr(config, "num_hidden_layers", None)
     if isinstance(layers, int) and layers > MOST_LAYERS:
@@ -96,22 +97,22 @@ def _open(folder: Path, gguf: str | None) -> tuple[Any, Any]:
     )
     if info["missing_keys"]:
         raise ValueError(f"weights without {len(info['missing_keys'])} tensors, one is {min(info['missing_keys'])}")
-    for name, found, wanted in info["mismatched_keys"]:
-        raise ValueError(f"tensor {name} of shape {list(found)}; wanted {list(wanted)}")
+    for name, shape, expected in info["mismatched_keys"]:
+        raise ValueError(f"tensor {name} of shape {list(shape)}; wanted {list(expected)}")
     if not gguf and not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ValueError(f"no tokenizer; wanted one of {', '.join(TOKENIZER_FILES)}")
     tokenizer = transformers.AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False, **source
     )
     if gguf and hasattr(model.config, "quantization_config"):
-        # Dequantised on loading; the left-over entry would forbid saving the config.
+        # The weights were dequantised on loading; with this entry left the config could not be saved.
         del model.config.quantization_config
     _fuse_gelu(model)
     return model.eval(), tokenizer
 
 
 def _fuse_gelu(model: Any) -> None:
-    """Let torch's one pass stand in for transformers' seven in GPT-2's activation: the same to rounding."""
+    """Replace transformers' GELU of seven passes, in GPT-2, by torch's of one, which is the same up to rounding."""
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, NewGELUActivation):
@@ -120,7 +121,7 @@ def _fuse_gelu(model: Any) -> None:
 
 @contextmanager
 def _gguf_read_once() -> Iterator[None]:
-    """Once, where transformers parses a GGUF file three times and makes its table of names anew for every module."""
+    """Cache reads in the `with` block: transformers parses a GGUF file three times, and its name table per module."""
     with (
         patch.object(gguf_files, "GGUFReader", cache(gguf_files.GGUFReader)),
         patch.object(gguf_files, "get_tensor_name_map", cache(gguf_files.get_tensor_name_map)),
@@ -138,7 +139,10 @@ def _probe(length: int, n_vocab: int) -> Tensor:
 
 
 def _attention(spec: str, model: Any) -> Tensor:
-    """What transformers itself attends to on a few tokens, all layers; BadCheckpoint where it can't be had."""
+    """Return transformers' own attention patterns on a few tokens, [layer, prompt, head, query, key].
+
+    Raises BadCheckpoint where the model cannot be run or has a layer without patterns.
+    """
     config = model.config.get_text_config()
     length = min(PROBE_LENGTH, getattr(config, "max_position_embeddings", None) or PROBE_LENGTH)
     try:
@@ -153,13 +157,13 @@ def _attention(spec: str, model: Any) -> Tensor:
 
 
 def _check_attention(checkpoint: FullCheckpoint, reference: Tensor) -> None:
-    """Raise BadCheckpoint where TransformerLens attends otherwise than transformers does."""
+    """Raise BadCheckpoint where attention patterns in TransformerLens differ from those in transformers."""
     spec = checkpoint.spec
     try:
-        ours = checkpoint.attention_patterns(_probe(reference.shape[-1], checkpoint.sizes.d_vocab or 2)).cpu()
+        patterns = checkpoint.attention_patterns(_probe(reference.shape[-1], checkpoint.sizes.d_vocab or 2)).cpu()
     except Exception as error:
         raise BadCheckpoint(f"{spec}: TransformerLens can't run it: {_line(error)}") from error
-    off = float((ours - reference).abs().max()) if ours.shape == reference.shape else float("inf")
+    off = float((patterns - reference).abs().max()) if patterns.shape == reference.shape else float("inf")
     if not off <= PATTERN_TOLERANCE:
         raise BadCheckpoint(f"{spec}: TransformerLens attends otherwise than transformers, by up to {off:.2g}")
 

@@ -1,7 +1,7 @@
 """A complete model: a hub id, a local folder or a `.gguf`, run through TransformerLens.
 
-The bridge is booted from local files and put into compatibility mode once: norms folded into what reads them, reading
-and writing weights centred, as the write-up's numbers are.
+The bridge is booted from local files and put into compatibility mode once: norms are folded into the weights that read
+them, and reading and writing weights are centred, as for the write-up's numbers.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class FullCheckpoint(Checkpoint):
 
     @property
     def window(self) -> int | None:
-        """The shortest window of the config, in tokens."""
+        """Shortest window of the config, in tokens; None where it has none."""
         config = self._bridge.original_model.config
         windows = [getattr(config, name, None) for name in WINDOWS]
-        return min((one for one in windows if isinstance(one, int) and one > 0), default=None)
+        return min((window for window in windows if isinstance(window, int) and window > 0), default=None)
 
     @property
     def learned_positions(self) -> bool:
-        """Whether positions are an embedding that is added."""
+        """Whether positions are an embedding, added to the token embedding."""
         return bool(self._bridge.cfg.positional_embedding_type == "standard")
 
     @property
@@ -63,20 +63,20 @@ class FullCheckpoint(Checkpoint):
 
     @property
     def free_dimensions(self) -> int:
-        """d_model, less one under LayerNorm."""
+        """d_model, or d_model − 1 under LayerNorm."""
         return self.sizes.d_model - int(self._centres)
 
     def fingerprint(self, layer: int) -> str:
-        """`RawQK.fingerprint` of a layer, taken before any folding."""
+        """Return the `RawQK.fingerprint` of a layer, computed before folding."""
         return self._fingerprints[layer]
 
     @property
     def bridge(self) -> Any:
-        """TransformerLens' account of the model, folded."""
+        """The model in TransformerLens, with folded weights."""
         return self._bridge
 
     def mutated(self, mutation: str) -> None:
-        """Take note that weights were changed on purpose: it is another checkpoint now."""
+        """Change the name and the fingerprints after a deliberate change of weights, as this is another checkpoint."""
         self.name += f"-{mutation}"
         self._fingerprints = {
             layer: hashlib.sha256(f"{raw} {mutation}".encode()).hexdigest() for layer, raw in self._fingerprints.items()
@@ -84,7 +84,7 @@ class FullCheckpoint(Checkpoint):
 
     @cached_property
     def bos(self) -> int:
-        """The tokenizer's BOS, or its EOS where it has no BOS; raises BadCheckpoint where the model has neither."""
+        """Id of the tokenizer's BOS, or of its EOS without one; raises BadCheckpoint where the model has neither."""
         for token in (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id):
             if token is not None and token >= (self.sizes.d_vocab or 0):
                 raise BadCheckpoint(
@@ -97,7 +97,7 @@ class FullCheckpoint(Checkpoint):
         )
 
     def single_token(self, text: str) -> int | None:
-        """The id of a text that is one known token."""
+        """Return the id of a text that is one known token, otherwise None."""
         ids = self._tokenizer.encode(text, add_special_tokens=False)
         known = len(ids) == 1 and ids[0] != self._tokenizer.unk_token_id and ids[0] < (self.sizes.d_vocab or 0)
         return int(ids[0]) if known else None
@@ -109,7 +109,7 @@ class FullCheckpoint(Checkpoint):
 
     @cached_property
     def vocabulary(self) -> list[str]:
-        """As the tokenizer decodes each token alone; empty for rows of the embedding that it has no token for."""
+        """Every token as text, decoded alone; empty for rows of the embedding without a token."""
         ids = range(self.sizes.d_vocab or 0)
         return list(self._tokenizer.batch_decode([[i] for i in ids], clean_up_tokenization_spaces=False))
 
@@ -119,13 +119,13 @@ class FullCheckpoint(Checkpoint):
         return self._bridge.W_E.detach().float().cpu()
 
     def attention_layers(self) -> list[int]:
-        """All layers."""
+        """Return all layers."""
         return list(range(self.sizes.n_layers))
 
     def attention_patterns(
         self, tokens: Int[Tensor, "prompt position"] | None
     ) -> Float[Tensor, "layer prompt head query key"]:
-        """Patterns of all layers on these prompts, in one run."""
+        """Compute the patterns of all layers on these prompts; raises ValueError without prompts."""
         if tokens is None:
             raise ValueError("no tokens; wanted prompts to run the model on")
         names = [pattern_name(layer) for layer in self.attention_layers()]
@@ -140,7 +140,7 @@ class FullCheckpoint(Checkpoint):
         stop_at_layer: int | None = None,
         restart: tuple[int, Float[Tensor, "prompt position d_model"]] | None = None,
     ) -> dict[str, Tensor]:
-        """One forward pass, edits before records; the residual stream where it stopped is under `stopped`."""
+        """Run one forward pass; the residual stream before `stop_at_layer` is returned under `stopped`."""
         recorded: dict[str, Tensor] = {}
         last = len(set(record)) if stop_at_layer is None else None
         for name in (*(edits or {}), *record):
@@ -183,11 +183,11 @@ class FullCheckpoint(Checkpoint):
         return {**recorded, "logits" if stop_at_layer is None else "stopped": output}
 
     def qk_layers(self) -> list[int]:
-        """All layers."""
+        """Return all layers."""
         return self.attention_layers()
 
     def qk_weights(self, layer: int) -> QKWeights:
-        """The layer's folded and centred weights, checked to give the model's own attention.
+        """Return the layer's folded and centred weights, checked to give the model's own attention.
 
         Raises NotAssessable where the softmax of (x W_Q + b_Q) R (y W_K + b_K)ᵀ · scale is not the model's pattern.
         """
@@ -210,7 +210,7 @@ class FullCheckpoint(Checkpoint):
         return QKWeights(W_Q, W_K, b_Q, b_K, self._scale_of[layer])
 
     def _scale(self, layer: int, weights: QKWeights) -> float:
-        """The scale under which folded weights give the model's own attention; NotAssessable where none does."""
+        """Find the scale with which folded weights give the model's attention; raises NotAssessable where none does."""
         off = self._pattern_errors(layer, weights, self._scales(layer))
         best = min(off, key=off.__getitem__)
         if not off[best] <= (PATTERN_TOLERANCE if self._bridge.cfg.dtype == torch.float32 else COARSE_TOLERANCE):
@@ -220,20 +220,20 @@ class FullCheckpoint(Checkpoint):
         return best
 
     def _scales(self, layer: int) -> list[float]:
-        """The scales in use among decoders: 1/√d_head, the attention module's own, 1/√d_head by layer, none."""
+        """List the scales that decoders use: 1/√d_head, the attention module's own, 1/√d_head by layer, 1."""
         usual = self.sizes.d_head**-0.5
         own = getattr(self._bridge.blocks[layer].attn.original_component, "scaling", None)
         return [usual, *([own] if isinstance(own, float) else []), usual / (layer + 1), 1.0]
 
     def _pattern_errors(self, layer: int, weights: QKWeights, scales: Sequence[float]) -> dict[float, float]:
-        """By scale, how far folded weights are at most from the model's own attention on a few tokens."""
+        """Return for each scale the largest error of the folded weights' attention patterns, on a few tokens."""
         length = min(6, self.sizes.n_ctx or 6)
         tokens = torch.arange(1, length + 1)[None] % (self.sizes.d_vocab or 2)
         normed, pattern = f"blocks.{layer}.ln1.hook_normalized", pattern_name(layer)
         if normed not in self._bridge.hook_dict:
             raise NotAssessable(f"needs qk: layer {layer} has no norm before its attention to fold into the weights")
-        found = self.run(tokens, record=(normed, pattern))
-        x = found[normed][0].float().cpu()
+        recorded = self.run(tokens, record=(normed, pattern))
+        x = recorded[normed][0].float().cpu()
         q, k = x @ weights.W_Q + weights.b_Q[:, None], x @ weights.W_K + weights.b_K[:, None]
         scores = torch.full((len(q), length, length), -torch.inf)
         for offset in range(length):
@@ -241,12 +241,12 @@ class FullCheckpoint(Checkpoint):
             turned = q if R is None else q @ R
             row = torch.arange(offset, length)
             scores[:, row, row - offset] = (turned[:, row] * k[:, row - offset]).sum(-1)
-        own = found[pattern][0].float().cpu()
+        own = recorded[pattern][0].float().cpu()
         return {scale: float(((scores * scale).softmax(-1) - own).abs().max()) for scale in scales}
 
     @lru_cache(maxsize=256)  # noqa: B019
     def rotation(self, offset: int) -> Float[Tensor, "d_head d_head"] | None:
-        """From the model's own rotary frequencies; None with learned positions."""
+        """Compute R from the model's own rotary frequencies; None with learned positions."""
         if self.learned_positions:
             return None
         for module in self._bridge.original_model.modules():
@@ -264,7 +264,7 @@ class FullCheckpoint(Checkpoint):
         position: Float[Tensor, " d_model"],
         attention: Float[Tensor, "before d_model"],
     ) -> Float[Tensor, "layer token d_model"]:
-        """Sequences of one token, attention outputs and the position embedding replaced, up to each layer's norm."""
+        """Run sequences of one token, with attention and position terms replaced, up to each layer's norm."""
         self.require(Capability.EMBEDDING)
         run = self._embed_by_mlps if self._mlps_alone else self._embed_by_run
         x = run(tokens, layers, position, attention)
@@ -276,17 +276,17 @@ class FullCheckpoint(Checkpoint):
         return {"hook_pos_embed": _instead(position)} if self.learned_positions else {}
 
     def _embed_by_run(self, tokens: Tensor, layers: Sequence[int], position: Tensor, attention: Tensor) -> Tensor:
-        """Residual streams before layers, by a run of the whole model on sequences of one token."""
+        """Return residual streams before layers from a run of the whole model on sequences of one token."""
         deepest = max(layers)
         edits = {f"blocks.{before}.hook_attn_out": _instead(attention[before]) for before in range(deepest)}
         edits |= self._position_edit(position)
-        # A run stops before a layer, so that the deepest layer's input is what it stopped on.
+        # The run stops before the deepest layer, whose input is therefore under `stopped`.
         names = {layer: f"blocks.{layer}.hook_resid_pre" for layer in layers if layer < max(deepest, 1)}
-        found = self.run(tokens[:, None], edits, list(names.values()), stop_at_layer=max(deepest, 1))
-        return torch.stack([found[names.get(layer, "stopped")][:, 0].float().cpu() for layer in layers])
+        recorded = self.run(tokens[:, None], edits, list(names.values()), stop_at_layer=max(deepest, 1))
+        return torch.stack([recorded[names.get(layer, "stopped")][:, 0].float().cpu() for layer in layers])
 
     def _embed_by_mlps(self, tokens: Tensor, layers: Sequence[int], position: Tensor, attention: Tensor) -> Tensor:
-        """The same where a layer adds attention, then what its MLP makes of the sum: attention's cost is saved."""
+        """Return the same without running attention, for models whose MLPs read the stream after attention is added."""
         x, before = self.run(tokens[:, None], self._position_edit(position), stop_at_layer=0)["stopped"], []
         with torch.no_grad(), quiet():
             for layer in range(max(layers) + 1):
@@ -299,20 +299,20 @@ class FullCheckpoint(Checkpoint):
 
     @cached_property
     def _mlps_alone(self) -> bool:
-        """Whether `_embed_by_mlps` gives what `_embed_by_run` gives: tried on a few tokens and random terms."""
+        """Whether `_embed_by_mlps` gives the results of `_embed_by_run`, tried on a few tokens and random terms."""
         s, generator = self.sizes, torch.Generator().manual_seed(0)
         terms = torch.randn(s.n_layers, s.d_model, generator=generator) * 0.1
         tokens, layers = torch.arange(4) % (s.d_vocab or 4), list(range(s.n_layers))
         try:
-            ours = self._embed_by_mlps(tokens, layers, terms[0], terms[1:])
+            by_mlps = self._embed_by_mlps(tokens, layers, terms[0], terms[1:])
         except (AttributeError, TypeError, RuntimeError):
             return False
-        wanted = self._embed_by_run(tokens, layers, terms[0], terms[1:])
-        return bool(torch.allclose(ours, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().median())))
+        by_run = self._embed_by_run(tokens, layers, terms[0], terms[1:])
+        return bool(torch.allclose(by_mlps, by_run, rtol=1e-3, atol=1e-3 * float(by_run.abs().median())))
 
     @property
     def without_rotation(self) -> dict[str, Edit]:
-        """No turn at all: every cosine 1, every sine 0."""
+        """Edits for `run` that make every rotation the identity: cosines 1, sines 0."""
         names = ("rotary_emb.hook_cos", "rotary_emb.hook_sin")
         if any(name not in self._bridge.hook_dict for name in names):
             raise NotAssessable("positions are neither an embedding nor a rotation that TransformerLens can take out")
@@ -320,14 +320,14 @@ class FullCheckpoint(Checkpoint):
 
     @cached_property
     def run_digest(self) -> str:
-        """Of the parameters as they are run, folded, and what the config and the dtype make of them."""
+        """Hash of the folded parameters, the config and the dtype."""
         model = self._bridge.original_model
-        parameters: dict[str, Input] = {name: one.detach() for name, one in model.named_parameters()}
+        parameters: dict[str, Input] = {name: tensor.detach() for name, tensor in model.named_parameters()}
         config = f"{model.config.to_json_string(use_diff=False)} {self._bridge.cfg.dtype}"
         return digest("run", 1, parameters | {"config": config})
 
     def embedding_inputs(self, layer: int) -> dict[str, Tensor | str]:
-        """The parameters of the embedding and of all layers before, and what says how they are combined."""
+        """Return the parameters of the embedding and of all earlier layers, and the settings that combine them."""
         cfg = self._bridge.cfg
         modules = {"embed": self._bridge.embed} | {f"blocks.{i}": self._bridge.blocks[i] for i in range(layer)}
         tensors: dict[str, Tensor | str] = {

@@ -1,7 +1,8 @@
-"""What a checkpoint is to an auditor: evidence of some kind, and what that kind can give."""
+"""The interface of all checkpoints: evidence of some kind about a model, with the capabilities of that kind."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from headclaims.cache import Input
 from headclaims.checkpoint.weights import QKWeights
 from headclaims.errors import NotAssessable
 
@@ -21,7 +23,7 @@ Edit = Callable[[Tensor], Tensor]
 
 
 class Capability(StrEnum):
-    """What a claim can need and a kind of checkpoint can give."""
+    """What a claim can require and a kind of checkpoint can provide."""
 
     TOKENS = "tokens"
     ATTENTION = "attention"
@@ -33,7 +35,7 @@ class Capability(StrEnum):
 
 @dataclass(frozen=True)
 class Sizes:
-    """A model's shape; None where the evidence doesn't say."""
+    """A model's shape; None where the evidence does not give a size."""
 
     n_layers: int
     n_heads: int
@@ -52,31 +54,31 @@ class Head:
 
     @property
     def label(self) -> str:
-        """As the field writes it: `L1H5`."""
+        """Usual name of the head, such as `L1H5`."""
         return f"L{self.layer}H{self.index}"
 
     @classmethod
     def parse(cls, label: str) -> Head | None:
-        """The head of a label, None where it is none."""
-        found = re.fullmatch(r"L(\d{1,6})H(\d{1,6})", label, re.ASCII)
-        return cls(int(found[1]), int(found[2])) if found else None
+        """Read a head from its label; None where the text is not a label."""
+        match = re.fullmatch(r"L(\d{1,6})H(\d{1,6})", label, re.ASCII)
+        return cls(int(match[1]), int(match[2])) if match else None
 
 
 def pattern_name(layer: int) -> str:
-    """The activation that holds a layer's attention patterns, [prompt, head, query, key]."""
+    """Return the name of the activation that holds a layer's attention patterns, [prompt, head, query, key]."""
     return f"blocks.{layer}.attn.hook_pattern"
 
 
 def patterns_of(run: Mapping[str, Tensor], heads: Sequence[Head]) -> Float[np.ndarray, "head prompt query key"]:
-    """Patterns of heads out of a run that recorded their layers'."""
+    """Select the patterns of heads from a run that recorded their layers' patterns."""
     return torch.stack([run[pattern_name(head.layer)][:, head.index] for head in heads]).float().cpu().numpy()
 
 
 class Checkpoint(ABC):
-    """Evidence about a model. A method whose capability is lacking raises NotAssessable with the reason.
+    """Evidence about a model; a method or property whose capability is missing raises NotAssessable with the reason.
 
-    `kind` is one of hub, folder, gguf, planted, partial-weights, recorded-attention, recorded-graph; `name` is for
-    readers and for the report's folder; `lacks` gives for each missing capability why.
+    `kind` is one of hub, folder, gguf, planted, partial-weights, recorded-attention, recorded-graph; `name` is shown to
+    readers and names the report's folder; `lacks` maps each missing capability to the reason.
     """
 
     kind: str
@@ -88,7 +90,7 @@ class Checkpoint(ABC):
 
     @property
     def capabilities(self) -> list[Capability]:
-        """What this evidence can give."""
+        """Capabilities that this evidence provides."""
         return [capability for capability in Capability if capability not in self.lacks]
 
     def require(self, capability: Capability) -> None:
@@ -97,26 +99,26 @@ class Checkpoint(ABC):
             raise NotAssessable(f"needs {capability.value}: {self.lacks[capability]}")
 
     def fingerprint(self, layer: int) -> str | None:
-        """What names the checkpoint to readers: `RawQK.fingerprint` of a layer; None where there are no weights."""
+        """Return the `RawQK.fingerprint` of a layer, which identifies the checkpoint; None without its weights."""
         return None
 
     @property
     def bos(self) -> int:
-        """The id put first in every prompt: BOS, or EOS where the tokenizer has no BOS."""
+        """Id of the first token of every prompt: BOS, or EOS where the tokenizer has no BOS."""
         raise self._lacking(Capability.TOKENS)
 
     @property
     def recorded_tokens(self) -> list[list[str]] | None:
-        """The prompts that were recorded, as token strings; None where prompts can be chosen."""
+        """Recorded prompts, as token strings; None where prompts can be chosen."""
         return None
 
     def single_token(self, text: str) -> int | None:
-        """The id of a text that is one token, None where it is several or unknown."""
+        """Return the id of a text that is one token, None where it is several or unknown."""
         raise self._lacking(Capability.TOKENS)
 
     @property
     def tokenizer(self) -> Any:
-        """The model's own tokenizer, as transformers has it."""
+        """The model's own tokenizer, as an object of transformers."""
         raise self._lacking(Capability.TOKENS)
 
     @property
@@ -125,22 +127,22 @@ class Checkpoint(ABC):
         raise self._lacking(Capability.TOKENS)
 
     def texts(self, tokens: Int[Tensor, " token"]) -> list[str]:
-        """Some tokens as text."""
+        """Return some tokens as text."""
         return [self.vocabulary[token] for token in tokens.tolist()]
 
     @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
-        """The token embedding, each row centred where the norms centre."""
+        """Token embedding, each row centred where the norms centre."""
         raise self._lacking(Capability.EMBEDDING)
 
     def attention_layers(self) -> list[int]:
-        """The layers whose attention patterns can be had."""
+        """Return the layers whose attention patterns are available."""
         raise self._lacking(Capability.ATTENTION)
 
     def attention_patterns(
         self, tokens: Int[Tensor, "prompt position"] | None
     ) -> Float[Tensor, "layer prompt head query key"]:
-        """Attention patterns of all `attention_layers`, rows summing to 1; recorded ones where tokens is None."""
+        """Return attention patterns of all `attention_layers`, rows summing to 1; recorded ones for tokens None."""
         raise self._lacking(Capability.ATTENTION)
 
     def run(
@@ -151,32 +153,31 @@ class Checkpoint(ABC):
         stop_at_layer: int | None = None,
         restart: tuple[int, Float[Tensor, "prompt position d_model"]] | None = None,
     ) -> dict[str, Tensor]:
-        """Run the model with interventions.
+        """Run the model with interventions and return the recorded activations by name.
 
         `edits` maps names of activations (TransformerLens's: `hook_embed`, `hook_pos_embed`, `blocks.0.hook_attn_out`,
-        `blocks.0.hook_mlp_out`, `blocks.1.attn.hook_attn_scores`, …) to functions from the activation to what
-        takes its place; `record` names those to return, after the edits: the run ends with the last of them. Where a
-        layer is given in `stop_at_layer` it ends before that layer instead, and without either, with the logits. With
-        `restart` (a layer, and the residual stream before it) layers before that one aren't run. Raises ValueError for
-        a name this model hasn't.
+        `blocks.0.hook_mlp_out`, `blocks.1.attn.hook_attn_scores`, …) to functions from the activation to its
+        replacement; `record` names the activations to return, after the edits. The run ends with the last of these,
+        or before `stop_at_layer` where it is given, or without either with the logits. With `restart` (a layer, and the
+        residual stream before it) earlier layers are not run. Raises ValueError for a name that this model lacks.
         """
         raise self._lacking(Capability.INTERVENTIONS)
 
     def qk_layers(self) -> list[int]:
-        """The layers whose query and key weights are there."""
+        """Return the layers whose query and key weights are available."""
         raise self._lacking(Capability.QK)
 
     def qk_weights(self, layer: int) -> QKWeights:
-        """A layer's query and key weights, gain and bias folded in, centred over d_model where the norm centres."""
+        """Return a layer's query and key weights, its norm folded in, centred over d_model where the norm centres."""
         raise self._lacking(Capability.QK)
 
     @property
     def free_dimensions(self) -> int:
-        """How many dimensions a column of W_Q can have: d_model, less one where the norm centres."""
+        """Dimension of the space of W_Q's columns: d_model, or d_model − 1 where the norm centres."""
         raise self._lacking(Capability.QK)
 
     def rotation(self, offset: int) -> Float[Tensor, "d_head d_head"] | None:
-        """R with score = (q R) kᵀ for a query and a key `offset` positions before it; None without rotary positions."""
+        """Return R with score = (q R) kᵀ for a key `offset` positions before its query; None where not rotary."""
         raise self._lacking(Capability.QK)
 
     def embed_alone(
@@ -186,7 +187,7 @@ class Checkpoint(ABC):
         position: Float[Tensor, " d_model"],
         attention: Float[Tensor, "before d_model"],
     ) -> Float[Tensor, "token d_model"]:
-        """`embed_alone_at` of one layer."""
+        """Run `embed_alone_at` for one layer."""
         return self.embed_alone_at(tokens, [layer], position, attention)[0]
 
     def embed_alone_at(
@@ -196,38 +197,48 @@ class Checkpoint(ABC):
         position: Float[Tensor, " d_model"],
         attention: Float[Tensor, "before d_model"],
     ) -> Float[Tensor, "layer token d_model"]:
-        """Each token alone, up to the target layers' norms, without their gain and bias.
+        """Return each token's residual stream by itself, after the input norm of each layer, without gain and bias.
 
-        x ← W_E[token] + `position`; then for every layer l before a target layer: x ← x + `attention`[l] + MLP_l(x),
-        the MLP reading what it reads in the model. `attention` covers all layers before the deepest.
+        x ← W_E[token] + `position`; then for every layer l before the given one: x ← x + `attention`[l] + MLP_l(x),
+        where the MLP reads what it reads in the model. `attention` covers all layers before the deepest.
         """
         raise self._lacking(Capability.EMBEDDING)
 
     def embedding_inputs(self, layer: int) -> dict[str, Tensor | str]:
-        """Every tensor, and setting, that `embed_alone` computes from: the key under which its result may be kept."""
+        """Return every tensor and setting that `embed_alone` depends on, as the cache key of its result."""
         raise self._lacking(Capability.EMBEDDING)
 
     @property
     def window(self) -> int | None:
-        """How many of the last tokens a layer's attention sees at the fewest; None where it sees all."""
+        """Number of last tokens that attention sees in the layer where it sees fewest; None where all see all."""
         return None
 
     @property
     def learned_positions(self) -> bool:
-        """Whether positions are an embedding that is added, rather than a rotation of queries and keys."""
+        """Whether positions are an embedding that is added, rather than another form such as a rotation."""
         raise self._lacking(Capability.INTERVENTIONS)
 
     @property
     def without_rotation(self) -> dict[str, Edit]:
-        """Edits for `run` that take the rotation out of every layer's queries and keys.
+        """Edits for `run` that remove the rotation from every layer's queries and keys.
 
-        Raises NotAssessable where positions are neither an embedding nor a rotation that can be reached.
+        Raises NotAssessable where positions are neither an embedding nor a rotation that edits can reach.
         """
         raise self._lacking(Capability.INTERVENTIONS)
 
+    def cache_inputs(self) -> dict[str, Input]:
+        """Return what results of running the model depend on."""
+        return {"model": lambda: self.run_digest}
+
+    @property
+    def identity(self) -> str:
+        """A sha256 that tells the checkpoint from others of its name: over the fingerprints of all layers."""
+        fingerprints = [self.fingerprint(layer) or "" for layer in range(self.sizes.n_layers)]
+        return hashlib.sha256("".join(fingerprints).encode()).hexdigest()
+
     @property
     def run_digest(self) -> str:
-        """A hash of every parameter and the config: all that a result of running the model depends on."""
+        """Hash of every parameter and the config, on which results of running the model depend."""
         raise self._lacking(Capability.INTERVENTIONS)
 
     def _lacking(self, capability: Capability) -> NotAssessable:

@@ -1,12 +1,12 @@
-"""Weight-level mutants of any checkpoint that runs: what a claim should notice, done to a real model.
+"""Mutants of any checkpoint that runs: changes to a real model's weights that claims should notice.
 
-They are made of folded weights, before anything is measured. With W_Q and W_K of the target head:
+The folded weights are changed before anything is measured. With W_Q and W_K of the target head:
 
-- `transpose-qk` exchanges W_Q and W_K, and their biases: W_QKᵀ, so that every symmetric statistic stays what it was;
-- `flip-negative` keeps the d_head − 1 eigenvalues of W_sym largest in magnitude, all made positive, W_skew dropped (one
-  column holds what b_Q reads in keys; rotary positions turn the rest as before);
-- `shuffle-embedding` deals the token embeddings anew among all tokens but BOS;
-- `swap-head` exchanges the target with the next head of its layer, `permute-heads` moves every head one place on.
+- `transpose-qk` exchanges W_Q and W_K, and their biases, which gives W_QKᵀ and leaves symmetric statistics unchanged;
+- `flip-negative` keeps the d_head − 1 eigenvalues of W_sym largest in magnitude, all made positive, without W_skew (the
+  last column holds the scores of b_Q with keys; rotary positions rotate the rest as before);
+- `shuffle-embedding` permutes the token embeddings among all tokens except BOS;
+- `swap-head` exchanges the target with the next head of its layer, `permute-heads` moves every head to the next index.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from headclaims.errors import BadInput
 
 
 def mutate(checkpoint: Checkpoint, mutation: str, head: Head, seed: int) -> None:
-    """Change a checkpoint's weights in place, and its name with them.
+    """Change a checkpoint's weights in place, and its name accordingly; `seed` is for `shuffle-embedding`.
 
-    Raises BadInput, in one line, where the evidence is no model, or query heads share keys.
+    Raises BadInput, with a message of one line, where the evidence is not a model, or query heads share keys.
     """
     if not isinstance(checkpoint, FullCheckpoint):
         raise BadInput(f"--mutate {mutation}: {checkpoint.spec} has no weights that run; wanted a model")
@@ -60,7 +60,7 @@ class _Heads:
             self.b[name] = None if bias is None else bias.detach().clone().view(n, -1)
 
     def change(self, mutation: str, head: int) -> None:
-        """Carry out one mutation that is about heads."""
+        """Apply one of the mutations of heads and write the weights back."""
         n = len(self.W["Q"])
         if mutation == "transpose-qk":
             for query, key in ((self.W["Q"], self.W["K"]), (self.b["Q"], self.b["K"])):
@@ -85,8 +85,8 @@ class _Heads:
         d_head = W_Q.shape[1]
         core = R[:, :d_head] @ R[:, d_head:].T
         values, vectors = torch.linalg.eigh((core + core.T) / 2)
-        kept = values.abs().argsort(descending=True)[: d_head - 1]
-        factor = basis @ vectors[:, kept] * values[kept].abs().sqrt()
+        largest = values.abs().argsort(descending=True)[: d_head - 1]
+        factor = basis @ vectors[:, largest] * values[largest].abs().sqrt()
         b_Q = self.b["Q"]
         read = torch.zeros_like(W_K[:, :1]) if b_Q is None else (W_K @ b_Q[head].double())[:, None]
         size = float(read.norm()) or 1.0
@@ -101,7 +101,7 @@ class _Heads:
     def _write(self) -> None:
         for name, part in zip("QKVO", ("q", "k", "v", "o"), strict=True):
             linear, before = getattr(self.attention, part), getattr(self.attention, f"W_{name}").detach()
-            # Rows of the matrix as it multiplies from the right; a torch Linear holds its transpose.
+            # The matrix as it multiplies from the right; a torch Linear holds its transpose.
             flat = before.flatten(0, 1) if name == "O" else before.transpose(0, 1).flatten(1)
             new = self.W[name].flatten(0, 1) if name == "O" else self.W[name].transpose(0, 1).flatten(1)
             transposed = not (linear.weight.shape == flat.shape and torch.equal(linear.weight.detach(), flat))

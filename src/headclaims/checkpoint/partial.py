@@ -21,7 +21,7 @@ MODEL_TYPES = ("gpt2", *LLAMA_LIKE)
 
 
 class PartialWeights(Checkpoint):
-    """The layers whose input norm and query and key weights are in the file; E where its tensors are there too."""
+    """Evidence of the layers whose input norm, query and key weights are in the file, and of E if its tensors are."""
 
     kind = "partial-weights"
 
@@ -54,7 +54,7 @@ class PartialWeights(Checkpoint):
         self._check()
 
     def _check(self) -> None:
-        """Read once what will be read, so that a tensor of a wrong shape or without finite numbers is known at once."""
+        """Read all tensors once, so that one of a wrong shape or with NaN raises BadCheckpoint at the start."""
         for layer in self.qk_layers():
             self.qk_weights(layer)
         if Capability.EMBEDDING not in self.lacks:
@@ -63,25 +63,25 @@ class PartialWeights(Checkpoint):
             self.embed_alone(torch.zeros(1, dtype=torch.int64), layer, nothing, nothing.expand(layer, -1))
 
     def _vocabulary(self, file: EvidenceFile) -> int | None:
-        """The config's size, or that of the embedding where it states none."""
+        """Return the vocabulary's size in the config, or the embedding's where the config has none."""
         stated = file.optional_size("vocab_size")
         return file.shapes[self._embedding][0] if stated is None and self._embedding else stated
 
     @property
     def gpt2(self) -> bool:
-        """Fused Conv1D projections and LayerNorm, rather than separate projections and RMSNorm."""
+        """Whether the model has fused Conv1D projections and LayerNorm; else it has separate ones and RMSNorm."""
         return self.model_type == "gpt2"
 
     @property
     def free_dimensions(self) -> int:
-        """d_model, less one under LayerNorm."""
+        """d_model, or d_model − 1 under LayerNorm."""
         return self.sizes.d_model - int(self.gpt2)
 
     @cached_property
     def _layer_prefix(self) -> dict[int, str]:
         pattern = re.compile(r"((?:transformer\.)?h|(?:model\.)?layers)\.(\d+)\.")
-        found = (pattern.match(name) for name in self.file.shapes)
-        prefixes = {int(m[2]): f"{m[1]}.{m[2]}." for m in found if m}
+        matches = (pattern.match(name) for name in self.file.shapes)
+        prefixes = {int(m[2]): f"{m[1]}.{m[2]}." for m in matches if m}
         beyond = [layer for layer in prefixes if layer >= self.sizes.n_layers]
         if beyond:
             raise BadCheckpoint(f"{self.spec}: tensors of layer {beyond[0]}, config with {self.sizes.n_layers} layers")
@@ -93,7 +93,7 @@ class PartialWeights(Checkpoint):
         return next((name for name in self.file.shapes if name.endswith(names)), None)
 
     def qk_layers(self) -> list[int]:
-        """The layers whose input norm and query and key weights are in the file."""
+        """Return the layers whose input norm and query and key weights are in the file."""
         needed: tuple[str, ...] = ("ln_1.weight", "ln_1.bias", "attn.c_attn.weight", "attn.c_attn.bias")
         if not self.gpt2:
             needed = ("input_layernorm.weight", "self_attn.q_proj.weight", "self_attn.k_proj.weight")
@@ -105,7 +105,7 @@ class PartialWeights(Checkpoint):
 
     @lru_cache(maxsize=2)  # noqa: B019  # a checkpoint lives as long as its run
     def raw_qk(self, layer: int) -> RawQK:
-        """A layer's query and key weights as they stand in the file."""
+        """Return a layer's query and key weights as they are in the file; raises NotAssessable where it lacks them."""
         self.require(Capability.QK)
         if layer not in self.qk_layers():
             raise NotAssessable(f"needs qk: the file holds layers {self.qk_layers()}, not layer {layer}")
@@ -131,12 +131,17 @@ class PartialWeights(Checkpoint):
         return RawQK(W_Q, W_K, b_Q, b_K)
 
     def fingerprint(self, layer: int) -> str | None:
-        """`RawQK.fingerprint` of the layer, None where the file hasn't it."""
+        """Return the `RawQK.fingerprint` of a layer, None where the file lacks its weights."""
         return self.raw_qk(layer).fingerprint() if layer in self.qk_layers() else None
+
+    @cached_property
+    def identity(self) -> str:
+        """The sha256 of the file."""
+        return self.file.digest
 
     @lru_cache(maxsize=2)  # noqa: B019
     def qk_weights(self, layer: int) -> QKWeights:
-        """The layer's weights, folded and centred."""
+        """Return a layer's weights, folded and centred; raises NotAssessable where the file lacks them."""
         raw, s = self.raw_qk(layer), self.sizes
         prefix = self._layer_prefix[layer]
         scale = s.d_head**-0.5
@@ -151,7 +156,7 @@ class PartialWeights(Checkpoint):
         return fold(raw, gain, None, centre=False, scale=scale)
 
     def rotation(self, offset: int) -> Float[Tensor, "d_head d_head"] | None:
-        """The rotation of the config's base; None for learned positions. NotAssessable where it is scaled."""
+        """Return R for the config's base, None with learned positions; raises NotAssessable for scaled rotations."""
         if self.gpt2:
             return None
         rope = self.file.config.get("rope_parameters") or self.file.config.get("rope_scaling") or {}
@@ -166,7 +171,7 @@ class PartialWeights(Checkpoint):
 
     @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
-        """The file's token embedding, each row centred under LayerNorm."""
+        """Token embedding of the file, each row centred under LayerNorm."""
         if self._embedding is None:
             raise self._lacking(Capability.EMBEDDING)
         W_E = self.file.tensor(self._embedding, self.sizes.d_vocab, self.sizes.d_model)
@@ -189,7 +194,7 @@ class PartialWeights(Checkpoint):
         position: Float[Tensor, " d_model"],
         attention: Float[Tensor, "before d_model"],
     ) -> Float[Tensor, "layer token d_model"]:
-        """GPT-2's embedding and MLPs, from the file's tensors."""
+        """Compute GPT-2's embedding and MLPs from the file's tensors; raises NotAssessable where an MLP is missing."""
         self.require(Capability.EMBEDDING)
         missing = [before for before in range(max(layers)) if not self._has_mlp(before)]
         if missing:
@@ -218,12 +223,12 @@ class PartialWeights(Checkpoint):
         return torch.nn.functional.layer_norm(torch.stack([entering[n] for n in layers]), (s.d_model,), eps=eps)
 
     def embedding_inputs(self, layer: int) -> dict[str, Tensor | str]:
-        """The file's embedding and MLPs before the layer."""
-        wanted = [str(self._embedding)]
+        """Return the file's embedding and the MLPs before the layer."""
+        names = [str(self._embedding)]
         for before in range(layer):
             prefix = self._layer_prefix.get(before, "?")
-            wanted += [name for name in self.file.shapes if name.startswith((prefix + "ln_2.", prefix + "mlp."))]
+            names += [name for name in self.file.shapes if name.startswith((prefix + "ln_2.", prefix + "mlp."))]
         tensors: dict[str, Tensor | str] = {
-            name: self.file.tensor(name, *self.file.shapes[name]) for name in sorted(wanted)
+            name: self.file.tensor(name, *self.file.shapes[name]) for name in sorted(names)
         }
         return tensors | {"form": f"gpt2 {self.file.config.get('layer_norm_epsilon', 1e-5)} layer {layer}"}

@@ -1,4 +1,4 @@
-"""Progress bars and advice of the libraries below are no part of an audit's output."""
+"""Silence for the libraries below, whose progress bars and advice do not belong into an audit's output."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import transformers
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Say nothing but through exceptions: no bars, no warnings, no advice.
+    """Suppress progress bars, warnings and advice in the `with` block; exceptions pass.
 
-    Standard error is redirected as well, for the bars of `transformers` that no setting turns off.
+    Standard error is redirected as well, as no setting turns off some bars of `transformers`.
     """
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

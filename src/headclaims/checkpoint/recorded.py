@@ -1,4 +1,4 @@
-"""Recorded evidence: attention patterns, or a graph of who attends to whom, that somebody wrote down."""
+"""Recorded evidence: files of attention patterns, or of a graph of each token's highest-scoring keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def _lacks(why: str, *given: Capability) -> dict[Capability, str]:
 
 
 class RecordedAttention(Checkpoint):
-    """Patterns `blocks.{L}.attn.hook_pattern` [prompt, head, query, key] on prompts whose tokens were recorded."""
+    """Patterns `blocks.{L}.attn.hook_pattern` [prompt, head, query, key] on prompts whose tokens are in the file.
+
+    Raises BadCheckpoint for a file without patterns, or whose patterns are not causal with rows that sum to 1.
+    """
 
     kind = "recorded-attention"
 
@@ -42,8 +45,8 @@ class RecordedAttention(Checkpoint):
 
     @cached_property
     def _named(self) -> dict[int, str]:
-        found = (re.fullmatch(r"blocks\.(\d+)\.attn\.hook_pattern", name) for name in self.file.shapes)
-        named = {int(m[1]): m[0] for m in sorted((m for m in found if m), key=lambda m: int(m[1]))}
+        matches = (re.fullmatch(r"blocks\.(\d+)\.attn\.hook_pattern", name) for name in self.file.shapes)
+        named = {int(m[1]): m[0] for m in sorted((m for m in matches if m), key=lambda m: int(m[1]))}
         if not named:
             raise BadCheckpoint(f"{self.spec}: no tensor blocks.{{L}}.attn.hook_pattern")
         if max(named) >= self.sizes.n_layers:
@@ -78,26 +81,34 @@ class RecordedAttention(Checkpoint):
             raise BadCheckpoint(f"{self.spec}: tensor {name} has rows whose sum is {off:.3g} from 1; wanted sums of 1")
         return pattern
 
+    @cached_property
+    def identity(self) -> str:
+        """The sha256 of the file."""
+        return self.file.digest
+
     @property
     def recorded_tokens(self) -> list[list[str]]:
-        """The prompts, as token strings, position 0 being BOS."""
+        """Recorded prompts, as token strings; position 0 is BOS."""
         return self._tokens
 
     def attention_layers(self) -> list[int]:
-        """The recorded layers."""
+        """Return the recorded layers."""
         return list(self._patterns)
 
     def attention_patterns(
         self, tokens: Int[Tensor, "prompt position"] | None
     ) -> Float[Tensor, "layer prompt head query key"]:
-        """The recorded patterns; there are none for tokens of one's own."""
+        """Return the recorded patterns; raises NotAssessable for any other tokens than the recorded ones."""
         if tokens is not None:
             raise self._lacking(Capability.INTERVENTIONS)
         return torch.stack(list(self._patterns.values()))
 
 
 class RecordedGraph(Checkpoint):
-    """Each token's highest-scoring others: `edges` int32 [n, 2] (source, target) and `score` float32 [n]."""
+    """Edges from each token to its highest-scoring keys: `edges` int32 [n, 2] (source, target), `score` float32 [n].
+
+    Raises BadCheckpoint for a file without edges or tokens, or whose edges or target head are out of range.
+    """
 
     kind = "recorded-graph"
 
@@ -119,3 +130,8 @@ class RecordedGraph(Checkpoint):
                 f"{self.spec}: target {file.metadata.get('target')!r} in the header; wanted the label of a head"
             )
         self.target = target
+
+    @cached_property
+    def identity(self) -> str:
+        """The sha256 of the file."""
+        return self.file.digest

@@ -10,9 +10,10 @@ from torch import Tensor
 def rotate_half_matrix(
     cos: Float[Tensor, " half"], sin: Float[Tensor, " half"], d_head: int, interleaved: bool = False
 ) -> Float[Tensor, "d_head d_head"]:
-    """R with q R = the rotary rotation of the row vector q by these angles; dimensions beyond the rotated ones stay.
+    """Return R such that q R is the rotary rotation of the row vector q by these angles.
 
-    Dimension i is paired with i + half, or, interleaved, 2i with 2i + 1: (a, b) → (a cos − b sin, b cos + a sin).
+    Dimension i is paired with i + half or, `interleaved`, 2i with 2i + 1: (a, b) → (a cos − b sin, b cos + a sin).
+    Dimensions beyond those rotated are unchanged.
     """
     half = len(cos)
     first = torch.arange(half) * 2 if interleaved else torch.arange(half)

@@ -1,7 +1,8 @@
-"""The `.safetensors` kinds: a header read by what it says it is, tensors read when they are asked for."""
+"""Evidence in `.safetensors` files: the header says of what kind it is, and tensors are read on request."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ KINDS = ("partial-weights", "recorded-attention", "recorded-graph")
 
 @dataclass(frozen=True)
 class EvidenceFile:
-    """A safetensors file whose header's metadata say `kind`, `name` and `config` (JSON)."""
+    """A safetensors file whose header's metadata hold `kind`, `name` and `config` (JSON)."""
 
     spec: str
     path: Path
@@ -30,7 +31,7 @@ class EvidenceFile:
 
     @classmethod
     def open(cls, spec: str) -> EvidenceFile:
-        """Read the header; raises BadCheckpoint for a file that is not there, damaged or doesn't say what it is."""
+        """Read the header; raises BadCheckpoint for a file that is missing, damaged or without the metadata."""
         path = Path(os.path.expanduser(spec))
         if not os.path.isfile(path):
             raise BadCheckpoint(f"{spec}: no such file")
@@ -54,21 +55,27 @@ class EvidenceFile:
 
     @property
     def name(self) -> str:
-        """The model's name, as the header gives it."""
+        """Name of the model in the header."""
         return self.metadata["name"]
 
-    def tensor(self, name: str, *shape: int | None, whole: bool = False) -> Tensor:
-        """A tensor of this shape (None: any size), finite and in float32, or, if `whole`, of whole numbers.
+    @property
+    def digest(self) -> str:
+        """sha256 over the file."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
-        Raises BadCheckpoint for any other.
+    def tensor(self, name: str, *shape: int | None, whole: bool = False) -> Tensor:
+        """Read a tensor of this shape (None: any size): finite and in float32 or, if `whole`, of whole numbers.
+
+        Raises BadCheckpoint where it is missing, or of another shape or type.
         """
         if name not in self.shapes:
             raise BadCheckpoint(f"{self.spec}: no tensor {name}")
-        found = self.shapes[name]
-        if len(found) != len(shape) or any(w not in (None, f) for f, w in zip(found, shape, strict=True)):
-            wanted = [("any" if size is None else size) for size in shape]
+        actual = self.shapes[name]
+        if len(actual) != len(shape) or any(w not in (None, a) for a, w in zip(actual, shape, strict=True)):
+            expected = [("any" if size is None else size) for size in shape]
             raise BadCheckpoint(
-                f"{self.spec}: tensor {name} of shape {list(found)}; wanted [{', '.join(map(str, wanted))}]"
+                f"{self.spec}: tensor {name} of shape {list(actual)}; wanted [{', '.join(map(str, expected))}]"
             )
         try:
             with safe_open(self.path, framework="pt") as file:
@@ -76,12 +83,12 @@ class EvidenceFile:
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
             raise BadCheckpoint(f"{self.spec}: tensor {name} cannot be read: {_line(error)}") from error
         if tensor.is_floating_point() == whole or tensor.is_complex() or tensor.dtype == torch.bool:
-            wanted_type = "whole numbers, as int32" if whole else "float32"
-            raise BadCheckpoint(f"{self.spec}: tensor {name} of type {str(tensor.dtype)[6:]}; wanted {wanted_type}")
+            expected_type = "whole numbers, as int32" if whole else "float32"
+            raise BadCheckpoint(f"{self.spec}: tensor {name} of type {str(tensor.dtype)[6:]}; wanted {expected_type}")
         return tensor if whole else finite(name, tensor.float(), self.spec)
 
     def size(self, *keys: str) -> int:
-        """The first of these config entries that is there, a positive whole number; raises BadCheckpoint."""
+        """Return the first of these config entries that exists; raises BadCheckpoint unless a whole number > 0."""
         for key in keys:
             value = self.optional_size(key)
             if value is not None:
@@ -89,7 +96,7 @@ class EvidenceFile:
         raise BadCheckpoint(f"{self.spec}: config without {' or '.join(keys)}")
 
     def optional_size(self, key: str) -> int | None:
-        """A config entry that is a positive whole number where it is there; raises BadCheckpoint."""
+        """Return a config entry, None where it is missing; raises BadCheckpoint unless it is a whole number > 0."""
         value = self.config.get(key)
         if value is None:
             return None
@@ -98,7 +105,7 @@ class EvidenceFile:
         return value
 
     def number(self, config: dict[str, Any], key: str, default: float) -> float:
-        """A positive number of the config, or of a part of it; raises BadCheckpoint."""
+        """Return a number of the config or of a part of it; raises BadCheckpoint unless it is positive and finite."""
         value = config.get(key, default)
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
             raise BadCheckpoint(f"{self.spec}: config {key} is {value!r}; wanted a positive number")
@@ -106,7 +113,7 @@ class EvidenceFile:
 
 
 def json_value(spec: str, metadata: dict[str, str], key: str) -> Any:
-    """A JSON entry of the header's metadata; raises BadCheckpoint where it is missing or no JSON."""
+    """Parse a JSON entry of the header's metadata; raises BadCheckpoint where it is missing or not JSON."""
     if key not in metadata:
         raise BadCheckpoint(f"{spec}: no {key!r} in the header's metadata")
     try:

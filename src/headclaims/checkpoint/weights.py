@@ -25,8 +25,9 @@ class RawQK:
     b_K: Float[Tensor, "key_head d_head"] | None
 
     def fingerprint(self) -> str:
-        """sha256 over W_Q, W_K, b_Q, b_K in that order, float32, little-endian, axes [head, d_model, d_head]; absent
-        biases are left out.
+        """Return the sha256, in hexadecimal, of W_Q, W_K, b_Q, b_K in this order; absent biases are left out.
+
+        Tensors are hashed as little-endian float32 with axes [head, d_model, d_head].
         """
         digest = hashlib.sha256()
         for weights in (self.W_Q, self.W_K, self.b_Q, self.b_K):
@@ -37,7 +38,7 @@ class RawQK:
 
 @dataclass(frozen=True)
 class QKWeights:
-    """A layer's folded and centred query and key weights, for every query head its key head's."""
+    """A layer's folded and centred query and key weights; where heads share a key head its weights are repeated."""
 
     W_Q: Float[Tensor, "head d_model d_head"]
     W_K: Float[Tensor, "head d_model d_head"]
@@ -55,7 +56,7 @@ def fold(
 ) -> QKWeights:
     """Fold the norm before a layer's attention into its query and key weights.
 
-    W ← gain · W, less each column's mean over d_model where the norm centres; b ← b + bias Wᵀ (with the unfolded W).
+    W ← gain · W, minus each column's mean over d_model where the norm centres; b ← b + bias W (with the unfolded W).
     """
     per_key = raw.W_Q.shape[0] // raw.W_K.shape[0]
 
@@ -74,7 +75,7 @@ def fold(
 
 
 def finite(name: str, tensor: Tensor, spec: str) -> Tensor:
-    """The tensor itself; raises BadCheckpoint where it holds NaN or infinity."""
+    """Return the tensor itself; raises BadCheckpoint where it holds NaN or infinity."""
     if not bool(torch.isfinite(tensor).all()):
         bad = int((~torch.isfinite(tensor)).sum())
         raise BadCheckpoint(f"{spec}: tensor {name} holds {bad} values that are NaN or infinite; wanted finite numbers")

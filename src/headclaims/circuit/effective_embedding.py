@@ -1,24 +1,24 @@
-"""The effective embedding E: every vocabulary token alone, as the target head's query and key weights read it.
+"""The effective embedding E: what the target head's query and key weights read of each vocabulary token by itself.
 
-The write-up's E = MLP0(W_E) + W_E, for any target layer: position embedding and attention outputs before it ablated,
-MLPs live, then the target layer's input norm without gain.
+This is the write-up's E = MLP0(W_E) + W_E, generalised to any target layer: the position embedding and the attention
+outputs before the layer are ablated, MLPs run as usual, and the layer's input norm is applied without its gain.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headclaims.cache import Cache, Input
+from headclaims.cache import Cache, kept
 from headclaims.checkpoint.interface import Capability, Checkpoint
 from headclaims.progress import track
 from headclaims.prompts.category import DEFAULT_LENGTH, DEFAULT_PROMPTS, category_prompts
 from headclaims.prompts.words import WordList
 
-VERSION = 2
 AUTHOR_LENGTH = 1024
 
 
@@ -26,14 +26,14 @@ AblatedTerms = tuple[Float[Tensor, " d_model"], Float[Tensor, "before d_model"]]
 
 
 class Variant(StrEnum):
-    """What stands in for the ablated terms: the position embedding and each attention output before the target."""
+    """What replaces the ablated terms: the position embedding and each attention output before the target layer."""
 
     MEAN = "mean"
     """Their mean over the default category prompts (32 × 64, seed 0), positions ≥ 1. The primary one."""
     ZERO = "zero"
-    """Nothing: the write-up's formula."""
+    """0, as in the write-up's formula."""
     AUTHOR = "author"
-    """Their mean over all positions of one sequence of the token ids 0…1023, as the write-up's code has it."""
+    """Their mean over all positions of one sequence of the token ids 0…1023, as in the write-up's code."""
 
 
 def effective_embedding(
@@ -44,34 +44,50 @@ def effective_embedding(
     variant: Variant = Variant.MEAN,
     batch: int = 4096,
 ) -> Float[Tensor, "token d_model"]:
-    """E for the whole vocabulary, float32: x = W_E + position, x ← x + attention_l + MLP_l(x) for l < layer, normed.
+    """Compute E for the whole vocabulary, in float32, or read it from the cache.
 
-    `words`, which only `mean` needs, are those that count for the checkpoint. Raises NotAssessable where the
-    evidence lacks tensors, or, for `mean` and `author`, doesn't run.
+    x = W_E + position, then x ← x + attention_l + MLP_l(x) for each l < layer, then the norm. `words` are those that
+    count for the checkpoint, needed by `mean` alone. Raises NotAssessable where the evidence lacks tensors or, for
+    `mean` and `author`, cannot be run; ValueError for `mean` without words.
     """
     checkpoint.require(Capability.EMBEDDING)
-    position, attention = ablated_terms(checkpoint, layer, words, variant, cache)
-    inputs = checkpoint.embedding_inputs(layer) | {"position": position, "attention": attention}
+    terms = ablated_terms(checkpoint, layer, words, variant, cache)
+    return torch.from_numpy(cache.call(embedding_arrays, Embedder(checkpoint, layer, batch), *terms)["E"])
 
-    def compute() -> dict[str, Tensor]:
-        tokens = torch.arange(checkpoint.sizes.d_vocab or 0).split(batch)
-        rows = [checkpoint.embed_alone(some, layer, position, attention) for some in track(tokens, "embedding")]
-        return {"E": torch.cat(rows)}
 
-    return cache.tensors("effective-embedding", VERSION, inputs, compute)["E"]
+@dataclass(frozen=True)
+class Embedder:
+    """The tokens of a checkpoint as a layer's norm would leave them, each alone, `batch` at a time."""
+
+    checkpoint: Checkpoint
+    layer: int
+    batch: int
+
+    def cache_inputs(self) -> dict[str, Tensor | str]:
+        """Return every tensor and setting that embedding computes from."""
+        return self.checkpoint.embedding_inputs(self.layer)
+
+
+@kept("effective-embedding", version=3)
+def embedding_arrays(embedder: Embedder, position: Tensor, attention: Tensor) -> dict[str, Tensor]:
+    """Return E for the whole vocabulary, with these terms in place of positions and attention outputs."""
+    checkpoint, layer = embedder.checkpoint, embedder.layer
+    tokens = torch.arange(checkpoint.sizes.d_vocab or 0).split(embedder.batch)
+    rows = [checkpoint.embed_alone(some, layer, position, attention) for some in track(tokens, "embedding")]
+    return {"E": torch.cat(rows)}
 
 
 def ablated_terms(
     checkpoint: Checkpoint, layer: int, words: WordList | None, variant: Variant, cache: Cache
 ) -> AblatedTerms:
-    """What stands in for the position embedding, and for each attention output before `layer`.
+    """Compute what replaces the position embedding and each attention output before `layer`, or read it from the cache.
 
-    The terms of a layer before are the first of a later layer's. `words` as for `effective_embedding`.
+    An earlier layer's attention terms are the first rows of a later layer's. `words` and what is raised are as for
+    `effective_embedding`.
     """
-    d_model = checkpoint.sizes.d_model
-    position, attention = torch.zeros(d_model), torch.zeros(layer, d_model)
     if variant is Variant.ZERO:
-        return position, attention
+        d_model = checkpoint.sizes.d_model
+        return torch.zeros(d_model), torch.zeros(layer, d_model)
     longest = checkpoint.sizes.n_ctx or DEFAULT_LENGTH
     if variant is Variant.AUTHOR:
         tokens = torch.arange(min(AUTHOR_LENGTH, longest, checkpoint.sizes.d_vocab or 0))[None]
@@ -88,20 +104,21 @@ def ablated_terms(
             seed=0,
         )
         tokens, first = torch.as_tensor(prompts.tokens), 1
-    learned = checkpoint.learned_positions
+    arrays = cache.call(mean_terms, checkpoint, tokens, layer, first)
+    return torch.from_numpy(arrays["position"]), torch.from_numpy(arrays["attention"])
 
-    def compute() -> dict[str, Tensor]:
-        names = {f"blocks.{before}.hook_attn_out": before for before in range(layer)}
-        wanted = [*names, *(["hook_pos_embed"] if learned else [])]
-        recorded = checkpoint.run(tokens, record=wanted) if wanted else {}
-        for name, before in names.items():
-            attention[before] = recorded[name][:, first:].double().mean(dim=(0, 1)).float().cpu()
-        if learned:
-            # Learned positions come once for all prompts.
-            position.copy_(recorded["hook_pos_embed"][:, first:].double().mean(dim=(0, 1)))
-        return {"position": position, "attention": attention}
 
-    inputs: dict[str, Input] = {"model": lambda: checkpoint.run_digest, "tokens": tokens}
-    inputs |= {"layer": layer, "first": first}
-    found = cache.tensors("ablated-terms", VERSION, inputs, compute)
-    return found["position"], found["attention"]
+@kept("ablated-terms", version=3)
+def mean_terms(checkpoint: Checkpoint, tokens: Tensor, layer: int, first: int) -> dict[str, Tensor]:
+    """Return the mean position embedding and attention outputs before a layer, over positions from `first` on."""
+    d_model, learned = checkpoint.sizes.d_model, checkpoint.learned_positions
+    position, attention = torch.zeros(d_model), torch.zeros(layer, d_model)
+    outputs = {f"blocks.{before}.hook_attn_out": before for before in range(layer)}
+    names = [*outputs, *(["hook_pos_embed"] if learned else [])]
+    recorded = checkpoint.run(tokens, record=names) if names else {}
+    for name, before in outputs.items():
+        attention[before] = recorded[name][:, first:].double().mean(dim=(0, 1)).float().cpu()
+    if learned:
+        # Learned positions come once for all prompts.
+        position.copy_(recorded["hook_pos_embed"][:, first:].double().mean(dim=(0, 1)))
+    return {"position": position, "attention": attention}

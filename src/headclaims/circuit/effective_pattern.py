@@ -1,7 +1,7 @@
 """The attention pattern that a head would have if it read nothing but the effective embedding E.
 
-Axes: `token` the distinct tokens of the prompts, `prompt`, `query` and `key` positions, `offset` the query's
-position less the key's.
+Axes: `token` the distinct tokens of the prompts, `prompt`, `query` and `key` positions, `row` the queries that have a
+key at a given offset, which is the query's position minus the key's.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ def effective_pattern(
     token_at: Int[np.ndarray, "prompt position"],
     rotation: RotationAt,
 ) -> Float[np.ndarray, "prompt query key"]:
-    """Causal softmax of the biased scores of E: A[i, j] ∝ exp((E_i W_Q + b_Q) R_{i−j} (E_j W_K + b_K)ᵀ · scale), j ≤ i.
+    """Compute the attention pattern from E: causal, biases included, rows summing to 1.
 
-    `token_at` are rows of E; `rotation(offset)` gives R, None with learned positions. Scores after the scale.
+    A[i, j] ∝ exp((E_i W_Q + b_Q) R_{i−j} (E_j W_K + b_K)ᵀ · scale) for j ≤ i. `token_at` gives the row of E at each
+    position; `rotation(offset)` gives R, or None with learned positions.
     """
     length = token_at.shape[1]
     at_position = torch.from_numpy(token_at)

@@ -15,11 +15,12 @@ def gaussian_spans(
     W_K: Float[Tensor, "d_model d_head"],
     seed: int,
 ) -> Float[Tensor, "member span pair"]:
-    """Spans of n heads with independent Gaussian entries, of the root mean squares of the target's W_Q and W_K.
+    """Draw the spans (`qk_circuit.span`) of n heads with independent Gaussian weights, scaled like W_Q and W_K.
 
-    R of a QR decomposition of an m × k standard Gaussian matrix has independent entries: χ(m − i) on the diagonal
-    of row i (from 0), standard normal above it (Bartlett's decomposition), so no d_model-sized matrix is drawn.
-    Centred columns, as a centring norm gives, have m = d_model − 1 free dimensions: pass that as `d_model`.
+    The weights have the root mean squares of the target's W_Q and W_K. R of a QR decomposition of an m × k standard
+    Gaussian matrix has independent entries: χ(m − i) on the diagonal of row i (from 0), standard normal above it
+    (Bartlett's decomposition), so no d_model-sized matrix is drawn. Columns centred by a centring norm have
+    m = d_model − 1 free dimensions: pass that as `d_model`.
     """
     generator = np.random.default_rng(seed)
     k = 2 * W_Q.shape[1]

@@ -1,8 +1,8 @@
 """The QK circuit of a head, in factors, and its span.
 
-W_QK = W_Q W_Kᵀ (d_model × d_model) is never formed where factors do. Axes: `d_model` the residual stream after the
-target layer's norm (gain folded in, centred where the norm centres), `d_head` the head, `pair` the 2·d_head columns of
-[W_Q W_K], `span` the at most 2·d_head dimensions they span.
+W_QK = W_Q W_Kᵀ (d_model × d_model) is not formed where its factors suffice. Axes: `d_model` the residual stream after
+the target layer's norm (gain folded in, centred where the norm centres), `d_head` the head, `pair` the 2·d_head columns
+of [W_Q W_K], `span` the at most 2·d_head dimensions they span.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from headclaims.checkpoint.weights import QKWeights
 
 Rotation = Float[Tensor, "d_head d_head"]
 RotationAt = Callable[[int], Rotation | None]
-"""R by the query's distance from the key; None with learned positions."""
+"""Maps an offset, the query's position minus the key's, to R; to None with learned positions."""
 
 
 @dataclass(frozen=True)
 class QKCircuit:
-    """Folded and centred weights of one head: the score of a query x and a key y, before the softmax, is
-    (x W_Q + b_Q)(y W_K + b_K)ᵀ · `scale`, where scale is 1/√d_head as a rule.
+    """Folded and centred weights of one head.
+
+    The score of a query x and a key y, before the softmax, is (x W_Q + b_Q)(y W_K + b_K)ᵀ · `scale`, with scale
+    1/√d_head in most models.
     """
 
     W_Q: Float[Tensor, "d_model d_head"]
@@ -35,11 +37,11 @@ class QKCircuit:
 
     @classmethod
     def of(cls, weights: QKWeights, head: int) -> QKCircuit:
-        """One head's circuit out of its layer's weights."""
+        """Select one head's circuit from its layer's weights."""
         return cls(weights.W_Q[head], weights.W_K[head], weights.b_Q[head], weights.b_K[head], weights.scale)
 
     def at_offset(self, rotation: Float[Tensor, "d_head d_head"]) -> QKCircuit:
-        """The circuit between a query and a key some positions before it, under rotary positions.
+        """Return the circuit between a query and a key some positions before it, under rotary positions.
 
         `rotation` is R with score = (q R) kᵀ: the rotation of the query relative to the key.
         """
@@ -47,7 +49,10 @@ class QKCircuit:
         return replace(self, W_Q=self.W_Q @ rotation, b_Q=self.b_Q @ rotation)
 
     def on_span(self) -> tuple[QKCircuit, Float[Tensor, "d_model span"]]:
-        """The circuit on the span of [W_Q W_K], and an orthonormal basis of it: x W_Q is (x basis) W_Q there."""
+        """Return the circuit on the span of [W_Q W_K] and an orthonormal basis of it.
+
+        Vectors x enter the returned circuit as x @ basis: its W_Q maps them to x W_Q, and its W_K to x W_K.
+        """
         basis, R = torch.linalg.qr(torch.cat([self.W_Q, self.W_K], dim=1).double())
         reduced, d_head = R.to(self.W_Q), self.W_Q.shape[1]
         return replace(self, W_Q=reduced[:, :d_head], W_K=reduced[:, d_head:]), basis.to(self.W_Q)
@@ -58,7 +63,7 @@ class QKCircuit:
         keys: Float[Tensor, "*batch key d_model"],
         biased: bool = True,
     ) -> Float[Tensor, "*batch query key"]:
-        """Scores before the softmax and after the scale; without the biases the bare bilinear form."""
+        """Compute scores before the softmax and after the scale; without biases these are the bilinear form alone."""
         q, k = queries @ self.W_Q, keys @ self.W_K
         if biased:
             q, k = q + self.b_Q, k + self.b_K
@@ -68,7 +73,10 @@ class QKCircuit:
 def causal_scores(
     n_prompts: int, length: int, at_offset: Callable[[int], Float[Tensor, "prompt row"]]
 ) -> Float[Tensor, "prompt query key"]:
-    """Scores put together from those at each offset (rows from `offset` on); keys after their query are −∞."""
+    """Assemble all scores from those at each offset; keys after their query get −∞.
+
+    `at_offset(offset)` gives the scores of the queries from position `offset` on, each with the key `offset` before it.
+    """
     scores = torch.full((n_prompts, length, length), -torch.inf)
     for offset in range(length):
         row = torch.arange(offset, length)
@@ -79,25 +87,25 @@ def causal_scores(
 def span(
     W_Q: Float[Tensor, "*head d_model d_head"], W_K: Float[Tensor, "*head d_model d_head"]
 ) -> Float[Tensor, "*head span pair"]:
-    """R of the QR decomposition [W_Q W_K] = U R in float64: all of W_QK's geometry, without d_model.
+    """Return R of the QR decomposition [W_Q W_K] = U R, in float64: all of W_QK's geometry, without d_model.
 
-    W_QK = U (R_Q R_Kᵀ) Uᵀ with orthonormal U, R_Q and R_K being R's left and right d_head columns. In
-    float32 on d_model dimensions rounding makes the rank-2·d_head symmetric part look of full rank.
+    W_QK = U (R_Q R_Kᵀ) Uᵀ with orthonormal U, where R_Q and R_K are R's left and right d_head columns. In float32 on
+    d_model dimensions, rounding would make the symmetric part, of rank 2·d_head, appear to have full rank.
     """
     return torch.linalg.qr(torch.cat([W_Q, W_K], dim=-1).double(), mode="r").R
 
 
 def core(R: Float[Tensor, "*head span pair"]) -> Float[Tensor, "*head span span"]:
-    """W_QK on its span: R_Q R_Kᵀ."""
+    """Return W_QK on its span: R_Q R_Kᵀ."""
     d_head = R.shape[-1] // 2
     return R[..., :d_head] @ R[..., d_head:].mT
 
 
 def symmetric_part(matrix: Float[Tensor, "*head n n"]) -> Float[Tensor, "*head n n"]:
-    """(M + Mᵀ)/2."""
+    """Return (M + Mᵀ)/2."""
     return (matrix + matrix.mT) / 2
 
 
 def skew_part(matrix: Float[Tensor, "*head n n"]) -> Float[Tensor, "*head n n"]:
-    """(M − Mᵀ)/2."""
+    """Return (M − Mᵀ)/2."""
     return (matrix - matrix.mT) / 2

@@ -12,7 +12,7 @@ difference and S_w the mean over groups of Σ (x − x̄)(x − x̄)ᵀ/(n − 1
 Hence D splits over eigenvectors of B: D = −Σ_k λ_k s_k with s_k = v_kᵀ S_w v_k ≥ 0; negative eigenvalues add D₋ ≥ 0,
 positive ones D₊ ≤ 0, and scaling the negative ones by α gives D(α) = α D₋ + D₊, which is 0 at α* = −D₊/D₋.
 
-Axes: `token` the tokens of all groups, `group`, `span` the at most 2·d_head eigenvectors of W_sym that count.
+Axes: `token` the tokens of all groups, `group`, `span` the at most 2·d_head eigenvectors of W_sym on the span of W_QK.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ from headclaims.statistics.resampling import OverTokens
 
 @dataclass(frozen=True)
 class Eigenspace:
-    """The eigenvalues of W_sym that can differ from 0, ascending, after the scale, and their eigenvectors."""
+    """The eigenvalues of W_sym on the span of W_QK (ascending, after the scale), and their eigenvectors."""
 
     values: Float[Tensor, " span"]
     vectors: Float[Tensor, "d_model span"]
 
     @classmethod
     def of(cls, circuit: QKCircuit) -> Eigenspace:
-        """In float64, on the span of [W_Q W_K]."""
+        """Decompose a head's W_sym, in float64, on the span of [W_Q W_K]."""
         Q, R = torch.linalg.qr(torch.cat([circuit.W_Q, circuit.W_K], dim=1).double())
         d_head = circuit.W_Q.shape[1]
         values, vectors = torch.linalg.eigh(symmetric_part(R[:, :d_head] @ R[:, d_head:].T) * circuit.scale)
         return cls(values, Q @ vectors)
 
     def coordinates(self, tokens: Float[Tensor, "token d_model"]) -> Float[np.ndarray, "token span"]:
-        """Tokens along the eigenvectors."""
+        """Return the coordinates of tokens along the eigenvectors."""
         return (tokens.double() @ self.vectors).numpy()
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """Scatter along eigenvectors: each token's share of the scatter within its group, and that between groups.
+    """Scatter along eigenvectors: what each token contributes to the scatter of its group, and the scatter of groups.
 
     `within[i, k]` is n/(n − 1) (v_kᵀ(x_i − x̄))², whose mean over a group is the group's scatter; `between[k]` is
-    Σ (v_kᵀ(x̄_g − x̄))²/(G − 1) over the G group means.
+    Σ (v_kᵀ(x̄_g − x̄))²/(G − 1) over the G group means. `values` are the eigenvalues.
     """
 
     values: Float[np.ndarray, " span"]
@@ -63,7 +63,7 @@ class Scatter:
 
     @property
     def mean_within(self) -> Float[np.ndarray, " span"]:
-        """v_kᵀ S_w v_k: the mean over groups."""
+        """v_kᵀ S_w v_k, the mean over groups of their scatter."""
         return np.asarray(self._member @ self.within / self._member.sum(axis=1, keepdims=True)).mean(axis=0)
 
     @property
@@ -72,31 +72,34 @@ class Scatter:
 
     @property
     def D(self) -> float:
-        """−tr(W_sym S_w): by how much the diagonal is darker, in nats."""
+        """−tr(W_sym S_w), by how much diagonal scores lie below the others of their group, in nats."""
         return float(-self.values @ self.mean_within)
 
     @property
     def D_negative(self) -> float:
-        """What negative eigenvalues add to D: 0 or more."""
+        """Contribution of negative eigenvalues to D, in nats: 0 or more."""
         return float(-np.minimum(self.values, 0) @ self.mean_within)
 
     @property
     def D_positive(self) -> float:
-        """What positive eigenvalues add to D: 0 or less."""
+        """Contribution of positive eigenvalues to D, in nats: 0 or less."""
         return float(-np.maximum(self.values, 0) @ self.mean_within)
 
     @property
     def crossing(self) -> float:
-        """α* = −D₊/D₋, where scaled negative eigenvalues leave no difference; infinite where there are none."""
+        """α* = −D₊/D₋, the factor on negative eigenvalues that makes D vanish; infinite where D₋ is 0."""
         return -self.D_positive / self.D_negative if self.D_negative > 0 else float("inf")
 
     @property
     def b(self) -> float:
-        """tr(W_sym S_b)/tr(|W_sym| S_b), in [−1, 1]: 1 where groups differ in positive directions alone."""
+        """tr(W_sym S_b)/tr(|W_sym| S_b), in [−1, 1]: 1 where groups differ along positive eigenvectors alone."""
         return _signed_share(self.values, self.between)
 
     def w(self) -> OverTokens:
-        """tr(W_sym S_w)/tr(|W_sym| S_w), in [−1, 1]: −1 where tokens of a group differ in negative directions alone."""
+        """Return tr(W_sym S_w)/tr(|W_sym| S_w), in [−1, 1], with an interval over tokens.
+
+        It is −1 where tokens of a group differ along negative eigenvectors alone.
+        """
         member = self._member
         signed, size = self.within @ self.values, self.within @ np.abs(self.values)
 
@@ -110,7 +113,7 @@ class Scatter:
         return OverTokens(len(self.group), of_weights)
 
     def contrast(self) -> OverTokens:
-        """The contrast b − w, group means fixed."""
+        """Return the contrast b − w, with an interval over tokens in which b stays fixed."""
         w, b = self.w(), self.b
         return OverTokens(w.n, lambda weights: b - w.of_weights(weights))
 
@@ -125,7 +128,10 @@ def scatter(
     coordinates: Float[np.ndarray, "token span"],
     group: Int[np.ndarray, " token"],
 ) -> Scatter:
-    """Scatter of grouped tokens, given along eigenvectors; raises ValueError for one group, or a group of one."""
+    """Compute the scatter of grouped tokens from their coordinates along eigenvectors.
+
+    Raises ValueError for fewer than two groups, or a group of one token.
+    """
     labels, sizes = np.unique(group, return_counts=True)
     if len(labels) < 2 or sizes.min() < 2:
         raise ValueError(f"groups of {sizes.tolist()} tokens; wanted two or more groups of two or more")
@@ -141,7 +147,7 @@ def contrasts(
     coordinates: Float[np.ndarray, "*#many token span"],
     member: Float[np.ndarray, "*#many group token"],
 ) -> Float[np.ndarray, "*_"]:
-    """The contrast b − w of many heads, or of many groupings: `member` is 1 where a token is of a group, else 0."""
+    """Compute the contrast b − w of many heads or many groupings; `member` is 1 where a token is of a group, else 0."""
     n = member.sum(axis=-1, keepdims=True)
     means = member @ coordinates / n
     squares = member @ np.square(coordinates) - n * np.square(means)
@@ -162,7 +168,7 @@ def permuted_contrasts(
     n: int,
     seed: int,
 ) -> Float[np.ndarray, " permutation"]:
-    """The contrast b − w with the tokens dealt anew among the groups, sizes kept."""
+    """Compute the contrast b − w for n random permutations of the tokens among the groups, whose sizes stay."""
     generator = np.random.default_rng([seed, 4])
     dealt = np.stack([generator.permutation(group) for _ in range(n)])
     return contrasts(values, coordinates, np.equal(np.unique(group)[:, None], dealt[:, None, :]).astype(float))

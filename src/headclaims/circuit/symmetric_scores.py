@@ -1,4 +1,4 @@
-"""Scores of the symmetric and skew parts among tokens: how large they are, and what they do in the model.
+"""Scores that the symmetric and the skew part of W_QK give: their size among tokens, and their values on prompts.
 
 Axes: `token` common words, `prompt`, `query` and `key` positions. Scores before the softmax, after the scale.
 """
@@ -16,9 +16,9 @@ from headclaims.statistics.resampling import OverTokens
 
 
 def norm_ratio(circuit: QKCircuit, E: Float[Tensor, "token d_model"]) -> OverTokens:
-    """‖E W_skew Eᵀ‖_F/‖E W_sym Eᵀ‖_F, rows resampled; without forming either.
+    """Return ‖E W_skew Eᵀ‖_F/‖E W_sym Eᵀ‖_F with an interval over rows; neither matrix is formed.
 
-    With A = E W_QK Eᵀ = Q Kᵀ row i of (A ± Aᵀ)/2 has the square norm (‖A_i‖² + ‖Aᵀ_i‖² ± 2 A_i·Aᵀ_i)/4.
+    With A = E W_QK Eᵀ = Q Kᵀ, row i of (A ± Aᵀ)/2 has the squared norm (‖A_i‖² + ‖Aᵀ_i‖² ± 2 A_i·Aᵀ_i)/4.
     """
     q, k = (E @ circuit.W_Q).double(), (E @ circuit.W_K).double()
     row = ((q @ (k.T @ k)) * q).sum(dim=1)
@@ -36,7 +36,7 @@ def norm_ratio(circuit: QKCircuit, E: Float[Tensor, "token d_model"]) -> OverTok
 def norm_ratios(
     queries: Float[Tensor, "token head d_head"], keys: Float[Tensor, "token head d_head"]
 ) -> Float[np.ndarray, " head"]:
-    """`norm_ratio` of many heads, from E W_Q and E W_K."""
+    """Compute the `norm_ratio` of many heads from E W_Q and E W_K."""
     q, k = queries.transpose(0, 1), keys.transpose(0, 1)
     size = ((q.mT @ q).double() * (k.mT @ k).double()).sum(dim=(1, 2))
     crossed = (k.mT @ q).double()
@@ -44,22 +44,22 @@ def norm_ratios(
     return np.asarray(((size - turned).clamp_min(0) / (size + turned)).sqrt().numpy())
 
 
-class Kept(StrEnum):
-    """Which part of W_QK stands in for it."""
+class QKPart(StrEnum):
+    """The part of W_QK that is left in the scores."""
 
     SYMMETRIC = "symmetric"
     SKEW = "skew"
 
 
 def part_scores(
-    circuit: QKCircuit, x: Float[Tensor, "prompt position d_model"], rotation: RotationAt, kept: Kept
+    circuit: QKCircuit, x: Float[Tensor, "prompt position d_model"], rotation: RotationAt, part: QKPart
 ) -> Float[Tensor, "prompt query key"]:
-    """x_q W_part x_kᵀ with both biases' linear terms as they are; keys after their query are −∞.
+    """Compute x_q W_part x_kᵀ plus the unchanged terms of both biases; keys after their query get −∞.
 
-    At each offset the symmetric part's score is half the sum, the skew part's half the difference, of the score of
-    (query, key) and of the two tokens exchanged with positions kept.
+    At each offset the symmetric part's score is half the sum, and the skew part's half the difference, of the scores of
+    (query, key) before and after the two tokens change places.
     """
-    sign = 1.0 if kept is Kept.SYMMETRIC else -1.0
+    sign = 1.0 if part is QKPart.SYMMETRIC else -1.0
     length = x.shape[1]
     q, k = x @ circuit.W_Q, x @ circuit.W_K
 

@@ -1,4 +1,4 @@
-"""Symmetric and skew parts of W_QK: their norms, and what the skew part can do to a token's own score."""
+"""Symmetric and skew parts of W_QK: their norms, and the score that the skew part gives a token with itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PartNorms:
 
 
 def part_norms(R: Float[Tensor, "*head span pair"], spectrum: Float[Tensor, "*head span"]) -> PartNorms:
-    """Norms of W_sym and W_skew from the span of [W_Q W_K] (`qk_circuit.span`) and W_sym's eigenvalues there."""
+    """Compute the norms of W_sym and W_skew from the span of [W_Q W_K] (`qk_circuit.span`) and W_sym's eigenvalues."""
     skew = skew_part(core(R))
     return PartNorms(
         spectrum.abs().amax(dim=-1),
@@ -41,7 +41,7 @@ def part_norms(R: Float[Tensor, "*head span pair"], spectrum: Float[Tensor, "*he
 def largest_skew_self_score(
     circuit: QKCircuit, vectors: Float[Tensor, "vector d_model"], skew_norm: float, batch: int = 4096
 ) -> float:
-    """Max over x of |xᵀ W_skew x| / (‖x‖² ‖W_skew‖), in float64, W_skew formed from W_QK; ‖W_skew‖ is `skew_norm`.
+    """Compute the maximum over x of |xᵀ W_skew x| / (‖x‖² ‖W_skew‖), in float64, where ‖W_skew‖ is `skew_norm`.
 
     xᵀ(M − Mᵀ)x = 0 for every matrix M, so anything beyond rounding is an error of arithmetic.
     """
@@ -50,11 +50,11 @@ def largest_skew_self_score(
     for part in vectors.split(batch):
         x = part.double()
         own, size = ((x @ W_skew) * x).sum(dim=-1).abs(), x.square().sum(dim=-1) * skew_norm
-        # A zero vector has no self-score to speak of.
+        # A zero vector would give 0/0.
         largest.append(torch.where(size == 0, 0.0, own / size).max())
     return float(torch.stack(largest).max())
 
 
 def random_vectors(d_model: int, seed: int, n: int = 4096) -> Float[Tensor, "vector d_model"]:
-    """Gaussian x, for evidence without an embedding."""
+    """Draw n Gaussian vectors in float64, which replace tokens where the evidence has no embedding."""
     return torch.randn(n, d_model, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

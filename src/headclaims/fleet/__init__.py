@@ -1,0 +1,1 @@
+"""Many audits: processes that stay, plans, sweeps, comparisons, emergence, homology."""

@@ -12,21 +12,14 @@ from tabulate import tabulate
 
 from headclaims.errors import BadInput
 from headclaims.files import as_json
-from headclaims.record.entries import RECORD_FILE, ClaimEntry
+from headclaims.record.entries import ClaimEntry
 from headclaims.record.reading import Record, read_record
-from headclaims.report.figures import printable
-from headclaims.report.table import markdown_cells, number
-from headclaims.statistics.verdict import Verdict
+from headclaims.record.record import RECORD_FILE
+from headclaims.report.cells import SIGNS, interval, markdown_cells, number, printable
 
-SETTINGS = ("words", "prompts", "seq_len", "seed", "dtype", "verdicts_only", "thresholds_sha256")
-"""What has to be the same for measurements to be of the same thing; what was audited, and where it ran, may differ."""
-SIGNS = {
-    Verdict.SUPPORTED: "✓",
-    Verdict.NOT_SUPPORTED: "✗",
-    Verdict.UNDECIDED: "?",
-    Verdict.NOT_ASSESSABLE: "–",
-    None: "!",
-}
+SETTINGS = ("words", "prompts", "seq_len", "seed", "dtype", "verdicts_only")
+"""What has to be the same for measurements to be of the same thing, beside the claim set; what was audited, and where
+it ran, may differ."""
 LEGEND = (
     "✓ supported, ✗ not supported, ? undecided, – not assessable, ! error; * found; "
     "≠ apart from the first beyond both intervals"
@@ -35,7 +28,7 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """Records with a name each, and what has to be said of them all."""
+    """Records with a name each, and what a reader has to know of them all."""
 
     names: list[str]
     records: list[Record]
@@ -43,20 +36,20 @@ class Comparison:
 
     @property
     def claims(self) -> list[str]:
-        """The ids of all claims, in the order of the first record that has them."""
+        """The ids of all claims, in the order of the first record that has each."""
         return list(dict.fromkeys(claim.id for record in self.records for claim in record.claims))
 
     def entries(self, claim_id: str) -> list[ClaimEntry | None]:
-        """A claim in each record; None where it isn't there."""
+        """Return a claim's entry in each record; None where a record lacks it."""
         return [next((c for c in record.claims if c.id == claim_id), None) for record in self.records]
 
     def rows(self) -> list[list[str]]:
-        """A line a claim."""
-        found = []
+        """Return a row a claim: its id, and a cell a record."""
+        rows = []
         for claim_id in self.claims:
             entries = self.entries(claim_id)
-            found.append([claim_id, *(_cell(entry, _apart(entries[0], entry)) for entry in entries)])
-        return found
+            rows.append([claim_id, *(_cell(entry, _apart(entries[0], entry)) for entry in entries)])
+        return rows
 
 
 def _cell(entry: ClaimEntry | None, apart: bool) -> str:
@@ -65,8 +58,7 @@ def _cell(entry: ClaimEntry | None, apart: bool) -> str:
         return ""
     value = ""
     if entry.statistic is not None:
-        interval = "" if entry.interval is None else f" [{number(entry.interval[0])}, {number(entry.interval[1])}]"
-        value = f" {number(entry.statistic[1])}{interval}"
+        value = f" {number(entry.statistic[1])}{interval(entry)}"
     return f"{SIGNS[entry.verdict]}{'*' if entry.found else ''}{value}{' ≠' if apart else ''}"
 
 
@@ -78,7 +70,7 @@ def _apart(first: ClaimEntry | None, other: ClaimEntry | None) -> bool:
 
 
 def load(paths: Sequence[Path], mixed: bool = False) -> Comparison:
-    """Records from files, report folders, or folders of such.
+    """Read records from files, report folders, or folders of such.
 
     Raises BadInput for fewer than two, for what is no record, and where settings differ unless `mixed` allows that.
     """
@@ -108,13 +100,22 @@ def load(paths: Sequence[Path], mixed: bool = False) -> Comparison:
 
 def _differing(records: Sequence[Record]) -> list[str]:
     """Settings that are not the same, with their values."""
-    found = []
+    lines = []
     for name in SETTINGS:
         values = list(dict.fromkeys(str(record.settings.get(name)) for record in records))
         if len(values) > 1:
-            found.append(f"{name} {', '.join(value[:12] for value in values)}")
-    chosen = list(dict.fromkeys(_chosen(record) for record in records))
-    return found + ([f"head {', '.join(chosen)}"] if len(chosen) > 1 else [])
+            lines.append(f"{name} {', '.join(value[:12] for value in values)}")
+    for name, value_of in (("claim set", _claim_set), ("head", _chosen)):
+        values = list(dict.fromkeys(value_of(record) for record in records))
+        lines += [f"{name} {', '.join(values)}"] if len(values) > 1 else []
+    return lines
+
+
+def _claim_set(record: Record) -> str:
+    """Return the name of the claim set and the hash of what it states; of schema 1 that of its thresholds alone."""
+    if record.claim_set is None:
+        return f"thresholds {str(record.settings.get('thresholds_sha256'))[:12]}"
+    return f"{record.claim_set.name} {record.claim_set.sha256[:12]}"
 
 
 def _chosen(record: Record) -> str:
@@ -129,24 +130,24 @@ def _names(folders: Sequence[Path], records: Sequence[Record]) -> list[str]:
     for key in ("revision", "mutate", "words", "seed"):
         if len(set(names)) == len(names):
             break
-        told = [record.checkpoint.revision if key == "revision" else record.settings.get(key) for record in records]
+        values = [record.checkpoint.revision if key == "revision" else record.settings.get(key) for record in records]
         names = [
-            f"{name} {key} {value}" if value is not None else name for name, value in zip(names, told, strict=True)
+            f"{name} {key} {value}" if value is not None else name for name, value in zip(names, values, strict=True)
         ]
     many = Counter(names)
     return [f"{name} ({folder})" if many[name] > 1 else name for name, folder in zip(names, folders, strict=True)]
 
 
-def as_text(of: Comparison, tablefmt: str = "simple") -> str:
-    """The table with its notices, for a terminal or as Markdown."""
-    cells = [[printable(cell) for cell in row] for row in [["claim", *of.names], *of.rows()]]
+def as_text(comparison: Comparison, tablefmt: str = "simple") -> str:
+    """Return the notices, the table and the legend, for a terminal or as Markdown."""
+    cells = [[printable(cell) for cell in row] for row in [["claim", *comparison.names], *comparison.rows()]]
     head, *rows = markdown_cells(cells) if tablefmt == "github" else cells
     table = tabulate(rows, head, tablefmt=tablefmt, disable_numparse=True)
-    return "\n\n".join([*of.notices, table, LEGEND])
+    return "\n\n".join([*comparison.notices, table, LEGEND])
 
 
-def as_data(of: Comparison) -> str:
-    """The same as JSON."""
+def as_data(comparison: Comparison) -> str:
+    """Return the comparison as JSON, schema 1."""
     claims = [
         {
             "id": claim_id,
@@ -164,18 +165,24 @@ def as_data(of: Comparison) -> str:
                 for entry in entries
             ],
         }
-        for claim_id in of.claims
-        for entries in [of.entries(claim_id)]
+        for claim_id in comparison.claims
+        for entries in [comparison.entries(claim_id)]
     ]
-    content: dict[str, Any] = {"schema": 1, "records": of.names, "notices": of.notices, "claims": claims}
-    return as_json(content)
+    head: dict[str, Any] = {"schema": 1, "records": comparison.names, "notices": comparison.notices}
+    return as_json(head | {"claims": claims})
 
 
-def as_html(of: Comparison) -> str:
-    """The same as a page."""
-    from headclaims.report.page import Table, sheet
+def as_html(comparison: Comparison) -> str:
+    """Return the comparison as a page."""
+    from headclaims.report.sheet import Table, sheet
 
-    return sheet("Records compared", [*of.notices, LEGEND], [Table("", ["claim", *of.names], of.rows())])
+    table = Table("", ["claim", *comparison.names], comparison.rows())
+    return sheet("Records compared", [*comparison.notices, LEGEND], [table])
 
 
-FORMATS = {"text": as_text, "markdown": lambda of: as_text(of, "github"), "json": as_data, "html": as_html}
+WRITERS = {
+    "text": as_text,
+    "markdown": lambda comparison: as_text(comparison, "github"),
+    "json": as_data,
+    "html": as_html,
+}

@@ -8,16 +8,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
-
 from headclaims.files import as_json, write_atomically
 from headclaims.fleet.plan import Job, Plan
 from headclaims.fleet.sweep import records
 from headclaims.record.entries import ClaimEntry
-from headclaims.record.reading import read_record
-from headclaims.report.figures import BLUE, Figure, plot
-from headclaims.report.page import Table, sheet
-from headclaims.report.table import number
+from headclaims.record.reading import Record, read_record
+from headclaims.report.cells import number
+from headclaims.report.figure import Figure, Plot
+from headclaims.report.labels import plain
+from headclaims.report.plots import BLUE, plot, scatter
+from headclaims.report.sheet import Table, sheet
 
 
 @dataclass(frozen=True)
@@ -42,42 +42,55 @@ class Series:
 
 
 def turns(points: Sequence[Point]) -> list[str]:
-    """The steps at which the verdict is another than at the step before."""
-    found = []
+    """Return, a line each, the steps at which the verdict is another than at the step before."""
+    changes = []
     for before, after in pairwise(points):
         if after.verdict != before.verdict:
-            found.append(f"step {after.step}: {before.verdict or 'error'} → {after.verdict or 'error'}")
-    return found
+            changes.append(f"step {after.step}: {before.verdict or 'error'} → {after.verdict or 'error'}")
+    return changes
 
 
 def series(plan: Plan) -> list[Series]:
-    """The training runs of a plan that were audited at several steps, in the order of the plan."""
-    of: dict[str, list[Job]] = {}
+    """Return the training runs of a plan that were audited at several steps, in the order of the plan."""
+    runs: dict[str, list[Job]] = {}
     for job in plan.jobs:
         if "step" in job.about:
-            of.setdefault(_run(job), []).append(job)
-    return [one for name, jobs in of.items() for one in _of_run(plan, name, jobs)]
+            runs.setdefault(_run(job), []).append(job)
+    return [one for name, jobs in runs.items() for one in _series_of_run(plan, name, jobs)]
 
 
-def _of_run(plan: Plan, name: str, jobs: Sequence[Job]) -> list[Series]:
-    """One series, or under `--head all` one a head."""
-    found: dict[str, dict[str, list[Point]]] = {}
+def _series_of_run(plan: Plan, name: str, jobs: Sequence[Job]) -> list[Series]:
+    """Return one series, or one a claim set where there are several, and one a head where several were audited."""
+    read = {job.name: [read_record(folder) for folder in records(plan.report_dir / job.name)] for job in jobs}
+    sets = {_set_name(record) for one in read.values() for record in one}
+    by_name: dict[str, dict[str, list[Point]]] = {}
     missing, incomplete = [], []
     for job in sorted(jobs, key=lambda job: int(job.about["step"])):
-        step, there = int(job.about["step"]), records(plan.report_dir / job.name)
-        missing += [] if there else [step]
-        for folder in there:
-            record = read_record(folder)
+        step = int(job.about["step"])
+        missing += [] if read[job.name] else [step]
+        for record in read[job.name]:
             incomplete += [] if record.complete else [step]
             label = record.target.label
-            points = found.setdefault(f"{name}, {label}" if job.about.get("head") == "all" else name, {})
+            parts = [name, *([_set_name(record)] if len(sets) > 1 else [])]
+            parts += [label] if _is_of_several_heads(job) else []
+            points = by_name.setdefault(", ".join(parts), {})
             for claim in record.claims:
                 points.setdefault(claim.id, []).append(_point(step, label, claim))
     notices = [f"no record at steps {', '.join(map(str, missing))}"] if missing else []
     notices += [f"incomplete records at steps {', '.join(map(str, sorted(set(incomplete))))}"] if incomplete else []
-    return [Series(one, claims, [*notices, *_heads(claims)]) for one, claims in found.items()] or [
+    return [Series(one, claims, [*notices, *_heads(claims)]) for one, claims in by_name.items()] or [
         Series(name, {}, notices)
     ]
+
+
+def _is_of_several_heads(job: Job) -> bool:
+    head = str(job.about.get("head"))
+    return head == "all" or "," in head
+
+
+def _set_name(record: Record) -> str:
+    """Return the name of a record's claim set; empty of one of schema 1, which has none."""
+    return record.claim_set.name if record.claim_set is not None else ""
 
 
 def _heads(claims: Mapping[str, list[Point]]) -> list[str]:
@@ -90,7 +103,7 @@ def _heads(claims: Mapping[str, list[Point]]) -> list[str]:
 
 def _run(job: Job) -> str:
     """What is the same at all steps."""
-    differing = ("checkpoint", "step", "revision", "run", "no_cache", "html", "device")
+    differing = ("checkpoint", "step", "revision", "run", "no_cache", "page", "device")
     return ", ".join(
         [job.about["run"], *(f"{key} {value}" for key, value in job.about.items() if key not in differing)]
     )
@@ -101,8 +114,8 @@ def _point(step: int, head: str, claim: ClaimEntry) -> Point:
     return Point(step, head, claim.verdict, statistic, None if value is None else float(value), claim.interval)
 
 
-def table(place: int, of: Series) -> Table:
-    """A line a claim: when its verdict turned, and what it was first and last; with a figure."""
+def table(run: Series) -> Table:
+    """Return a row a claim: when its verdict turned, and its statistic first and last; with a figure below."""
     rows = [
         [
             claim,
@@ -110,22 +123,22 @@ def table(place: int, of: Series) -> Table:
             _shown(points[0]),
             _shown(points[-1]),
         ]
-        for claim, points in of.claims.items()
+        for claim, points in run.claims.items()
     ]
     head = ["claim", "verdict turns at", "at the first step", "at the last step"]
-    drawn = figure(place, of)
-    return Table(of.name, head, rows, [drawn] if drawn.plots else [])
+    drawn = figure(run)
+    return Table(run.name, head, rows, [drawn] if drawn.plots else [])
 
 
 def _shown(point: Point) -> str:
     return "–" if point.value is None else f"{point.statistic} {number(point.value)}"
 
 
-def figure(place: int, of: Series) -> Figure:
-    """A small plot a claim: its statistic by step, with the interval."""
-    plots: list[go.Figure] = []
+def figure(run: Series) -> Figure:
+    """Return a small plot a claim: its statistic by step, with the 95 % interval."""
+    plots: list[Plot] = []
     rows: list[list[Any]] = []
-    for claim, points in of.claims.items():
+    for claim, points in run.claims.items():
         rows += [
             [claim, p.step, p.head, p.verdict, p.statistic, p.value, *(p.interval or (None, None))] for p in points
         ]
@@ -133,9 +146,9 @@ def figure(place: int, of: Series) -> Figure:
         if not known:
             continue
         reach: list[Any] = [point.interval or [point.value, point.value] for point in known]
-        line = go.Scatter(
-            x=[str(point.step) for point in known],
-            y=[point.value for point in known],
+        line = scatter(
+            [str(point.step) for point in known],
+            [point.value for point in known],
             error_y={
                 "array": [r[1] - p.value for p, r in zip(known, reach, strict=True)],
                 "arrayminus": [p.value - r[0] for p, r in zip(known, reach, strict=True)],
@@ -148,19 +161,19 @@ def figure(place: int, of: Series) -> Figure:
             mode="lines+markers",
         )
         axis = {"type": "category", "categoryorder": "array", "categoryarray": [str(p.step) for p in points]}
-        plots.append(plot([line], claim, 220, xaxis=axis | {"title": "step"}))
+        plots.append(plot([line], plain(claim), 220, xaxis=axis | {"title": "step"}))
     caption = (
         "The statistic of each claim that could be assessed by training step, with its 95 % interval; filled where the "
         "claim is supported. What to see: the step from which it is."
     )
     columns = ["claim", "step", "head", "verdict", "statistic", "value", "low", "high"]
-    return Figure(f"emergence-{place}", "By training step", caption, caption, plots, columns, rows)
+    return Figure("By training step", caption, caption, plots, columns, rows)
 
 
 def write(plan: Plan) -> Path | None:
-    """`emergence.json` and `emergence.html` in the plan's folder; None where the plan has no steps."""
-    found = series(plan)
-    if not found:
+    """Write `emergence.json` and `emergence.html`, and return the latter's path; None where the plan has no steps."""
+    runs = series(plan)
+    if not runs:
         return None
     content = [
         {
@@ -171,11 +184,11 @@ def write(plan: Plan) -> Path | None:
                 for claim, points in one.claims.items()
             },
         }
-        for one in found
+        for one in runs
     ]
     write_atomically(plan.report_dir / "emergence.json", as_json({"schema": 1, "series": content}))
-    notices = [f"{one.name}: {notice}." for one in found for notice in one.notices]
-    page = sheet(f"Emergence: {plan.name}", notices, [table(place, one) for place, one in enumerate(found)])
+    notices = [f"{one.name}: {notice}." for one in runs for notice in one.notices]
+    page = sheet(f"Emergence: {plan.name}", notices, [table(one) for one in runs])
     path = plan.report_dir / "emergence.html"
     write_atomically(path, page)
     return path

@@ -7,27 +7,37 @@ in them depends on the models' widths or bases. Axes: `head` of the ranked check
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from scipy import stats
 
+from headclaims.audit.audit import Audit
+from headclaims.audit.prepare import audits, open_workspace
+from headclaims.audit.settings import Settings
 from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.circuit.effective_embedding import AblatedTerms
 from headclaims.circuit.eigenspectrum import HeadSpectra
 from headclaims.circuit.qk_circuit import QKCircuit, Rotation
+from headclaims.claim.claim_set import ClaimSet
+from headclaims.errors import BadInput, NotAssessable
 from headclaims.measures.category_score import Survey
-from headclaims.vocabulary.scores import TokenScores
+from headclaims.vocabulary.scores import TokenScores, mean_rotation
 
 SMALLEST_SHARE = 1e-6
+FEWEST_SHARED = 20
+Made = TypeVar("Made")
 
 
 def behaviour(survey: Survey) -> Float[np.ndarray, "head feature"]:
-    """Of each head, in logs: attention per kin over its uniform share; that to itself, to copies, over that per kin;
-    and attention to BOS where there is kin, and where there is none.
+    """Return features of each head, in logs, of its attention on category prompts.
+
+    They are attention per kin over its uniform share; attention to itself, and per copy, over that per kin; and
+    attention to BOS on rows with kin, and on rows without.
     """
     kin, alone = survey.has_kin, ~survey.has_kin
     per_kin = survey.kin_mass[:, kin].sum(axis=1) / survey.n_kin[kin].sum()
@@ -45,8 +55,10 @@ def _over(above: Float[np.ndarray, " head"], below: Float[np.ndarray, " head"]) 
 
 
 def weights(spectra: HeadSpectra, plane: Mapping[str, np.ndarray] | None) -> Float[np.ndarray, "head feature"]:
-    """Of each head: the share of negative eigenvalues among the leading ones, skew over symmetric part by largest
-    singular value and by Frobenius norm, and where it could be taken scatter within and between groups.
+    """Return features of each head, of its W_QK.
+
+    They are the share of negative eigenvalues among the leading ones; skew over symmetric part by largest singular
+    value, and by Frobenius norm; and, where `plane` is given, scatter within and between groups.
     """
     norms = spectra.norms
     features = [
@@ -62,7 +74,7 @@ def weights(spectra: HeadSpectra, plane: Mapping[str, np.ndarray] | None) -> Flo
 def word_maps(
     checkpoint: Checkpoint, heads: Sequence[Head], words: Sequence[str], terms: AblatedTerms, turn: Rotation | None
 ) -> Float[np.ndarray, "head word word"]:
-    """Scores among words, each one token with a leading space, by heads on their own layer's E."""
+    """Return scores among words, each one token with a leading space, by heads on their own layer's E."""
     layers = sorted({head.layer for head in heads})
     ids = [checkpoint.single_token(" " + word) for word in words]
     embedded = dict(zip(layers, checkpoint.embed_alone_at(torch.tensor(ids), layers, *terms), strict=True))
@@ -76,18 +88,19 @@ def word_maps(
 def map_agreement(
     target: Float[np.ndarray, "word word"], others: Float[np.ndarray, "head word word"]
 ) -> Float[np.ndarray, " head"]:
-    """Spearman's correlation of the scores of all pairs of words, a word with itself among them, row means taken off: a
-    softmax over keys takes no notice of them.
+    """Return Spearman's correlation of two heads' scores over all pairs of words, a word with itself included.
+
+    Row means are subtracted, since softmax over keys is invariant to them.
     """
-    wanted = stats.rankdata(target - target.mean(axis=1, keepdims=True))
+    target_ranks = stats.rankdata(target - target.mean(axis=1, keepdims=True))
     ranks = [stats.rankdata(of - of.mean(axis=1, keepdims=True)) for of in others]
-    return np.array([np.corrcoef(wanted, of)[0, 1] if np.ptp(of) > 0 else 0.0 for of in ranks])
+    return np.array([np.corrcoef(target_ranks, of)[0, 1] if np.ptp(of) > 0 else 0.0 for of in ranks])
 
 
 def distance(
     target: Float[np.ndarray, " feature"], others: Float[np.ndarray, "head feature"]
 ) -> Float[np.ndarray, " head"]:
-    """Root mean square difference of features, each in standard deviations over the ranked heads."""
+    """Return the root mean square difference of features, each in standard deviations over the ranked heads."""
     spread = others.std(axis=0)
     scaled = (others - target) / np.where(spread > 0, spread, 1.0)
     return np.asarray(np.sqrt(np.square(scaled).mean(axis=1)))
@@ -109,7 +122,7 @@ class Ranking:
         return np.asarray(np.mean([stats.rankdata(of) for of in away if of is not None], axis=0))
 
     def rows(self, most: int) -> list[list[str]]:
-        """The heads most alike, with what each account says."""
+        """Return the rows of the most similar heads: label, mean rank, and each account's number."""
         order = np.argsort(self.mean_rank, kind="stable")[:most]
         accounts = (self.behaviour, self.weights, self.agreement)
         return [
@@ -120,6 +133,90 @@ class Ranking:
             ]
             for i in order
         ]
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """Features of every head of one checkpoint, by behaviour and by weights; None where the evidence lacks them."""
+
+    audit: Audit
+    behaviour: dict[Head, np.ndarray] | None
+    weights: dict[Head, np.ndarray] | None
+
+    @classmethod
+    def of(cls, settings: Settings, claim_set: ClaimSet) -> Accounts:
+        """Open a checkpoint by the settings of an audit, with the words of a claim set."""
+        workspace = open_workspace(settings, claim_set.word_lists, claim_set.defaults)
+        audit = audits(workspace, claim_set.defaults)[0]
+
+        def by_behaviour() -> dict[Head, np.ndarray]:
+            survey = audit.survey
+            return dict(zip(survey.heads, behaviour(survey), strict=True))
+
+        def by_weights() -> dict[Head, np.ndarray]:
+            every = audit.spectra
+            plane = if_assessable(audit.scatter_plane)
+            scatter = plane[1] if plane is not None and plane[0] == list(every.heads) else None
+            return dict(zip(every.heads, weights(every.spectra, scatter), strict=True))
+
+        return cls(audit, if_assessable(by_behaviour), if_assessable(by_weights))
+
+    def maps(self, heads: Sequence[Head], words: Sequence[str]) -> Float[np.ndarray, "head word word"]:
+        """Return the scores of heads among words."""
+        checkpoint, workspace = self.audit.checkpoint, self.audit.workspace
+        terms = workspace.ablated_terms(max(head.layer for head in heads))
+        turn = mean_rotation(checkpoint.rotation, workspace.settings.seq_len)
+        return word_maps(checkpoint, heads, words, terms, turn)
+
+
+def if_assessable(make: Callable[[], Made]) -> Made | None:
+    """Return what is made, or None where the evidence lacks what it takes."""
+    try:
+        return make()
+    except NotAssessable:
+        return None
+
+
+def shared_words(one: Accounts, other: Accounts, claim_set: ClaimSet) -> list[str]:
+    """Return words of the set's lists that are one token in both; raises NotAssessable for fewer than twenty."""
+    words = dict.fromkeys(word for words in claim_set.word_lists.every for word in words.words)
+    singles = [of.audit.checkpoint.single_token for of in (one, other)]
+    shared = [word for word in words if all(single(" " + word) is not None for single in singles)]
+    if len(shared) < FEWEST_SHARED:
+        raise NotAssessable(f"{len(shared)} words are one token in both; wanted {FEWEST_SHARED}")
+    return shared
+
+
+def ranking(target: Settings, other: Settings, claim_set: ClaimSet) -> Ranking:
+    """Return the heads of the checkpoint of `other` by likeness to the target head of `target`.
+
+    Raises BadInput where the two have no account in common.
+    """
+    one, two = Accounts.of(target, claim_set), Accounts.of(other, claim_set)
+    head = one.audit.target
+
+    def apart(
+        of_target: dict[Head, np.ndarray] | None, of_others: dict[Head, np.ndarray] | None
+    ) -> dict[Head, float] | None:
+        if of_target is None or of_others is None or head not in of_target:
+            return None
+        features, rest = of_target[head], np.stack(list(of_others.values()))
+        common = min(len(features), rest.shape[1])
+        return dict(zip(of_others, distance(features[:common], rest[:, :common]).tolist(), strict=True))
+
+    accounts = [apart(one.behaviour, two.behaviour), apart(one.weights, two.weights)]
+    heads = next((list(distances) for distances in accounts if distances is not None), None)
+    if heads is None:
+        raise BadInput(
+            f"{one.audit.checkpoint.spec} and {two.audit.checkpoint.spec} have neither attention nor weights in common"
+        )
+
+    def agreements() -> np.ndarray:
+        words = shared_words(one, two, claim_set)
+        return map_agreement(one.maps([head], words)[0], two.maps(heads, words))
+
+    by_behaviour, by_weights = (None if of is None else np.array([of[one] for one in heads]) for of in accounts)
+    return Ranking(heads, by_behaviour, by_weights, if_assessable(agreements))
 
 
 COLUMNS = ["head", "mean rank", "behaviour (distance)", "weights (distance)", "map (correlation)"]

@@ -15,7 +15,8 @@
     head = ["auto"]
     seed = [0, 1]
 
-Keys are the options of `pytest claims/` (`seq_len` for `--seq-len`). `step` stands for the revision of a training run
+Keys are the settings of an audit, as pytest's options have them (`seq_len` for `--seq-len`), and `set`: a claim set
+that ships, by name, or the folder of one; without it all that ship. `step` stands for the revision of a training run
 with published steps, or for `{step}` in the path of a local checkpoint.
 """
 
@@ -30,12 +31,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from headclaims.audit.settings import Settings, as_arguments, kind_of
+from headclaims.claim.shipped import find_sets
 from headclaims.errors import BadInput
 
-WORDY = {"checkpoint": str, "revision": str, "head": str, "words": str, "device": str, "dtype": str, "mutate": str}
-WHOLE = {"step": int, "prompts": int, "seq_len": int, "seed": int}
-SWITCHES = {"verdicts_only": bool, "no_cache": bool, "html": bool}
-KEYS: dict[str, type] = {**WORDY, **WHOLE, **SWITCHES}
+KEYS: dict[str, type] = {"set": str, "step": int} | {
+    name: kind_of(name) for name in Settings.model_fields if name != "report_dir"
+}
+OURS = ("set", "step", "run")
+"""Keys that are no options of an audit."""
 MOST_AUDITS = 100_000
 PYTHIA = [0, *(2**k for k in range(10)), *range(1000, 144_000, 1000)]
 """EleutherAI/pythia-*: initial, powers of two up to 512, then every thousand steps."""
@@ -49,7 +53,7 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Job:
-    """One audit of a plan: what it is of, by key, and its folder's name; `run` is what all steps have in common."""
+    """One audit of a plan: its keys and values, and the name of its folder; `run` names the training run of a step."""
 
     about: Mapping[str, Any]
     name: str = field(init=False)
@@ -59,20 +63,19 @@ class Job:
 
     @property
     def options(self) -> list[str]:
-        """As `pytest claims/` takes them."""
-        found: list[str] = []
-        for key, value in self.about.items():
-            option = f"--{key.replace('_', '-')}"
-            if key in ("step", "run"):
-                continue
-            found += ([option] if value else []) if isinstance(value, bool) else [option, str(value)]
-        return found
+        """The audit's settings, as pytest's options."""
+        return as_arguments({key: value for key, value in self.about.items() if key not in OURS})
+
+    @property
+    def claim_sets(self) -> list[Path]:
+        """The folders of the audit's claim sets; raises BadInput where there is none such."""
+        return find_sets([self.about["set"]] if "set" in self.about else [])
 
 
 def _name(about: Mapping[str, Any]) -> str:
-    """Readable, and different for whatever differs."""
-    told = [str(about[key]) for key in ("checkpoint", "revision", "step", "head", "seed") if key in about]
-    readable = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(told)).strip("-")[-60:].strip("-")
+    """Return a folder's name that can be read and differs for audits that differ."""
+    parts = [str(about[key]) for key in ("set", "checkpoint", "revision", "step", "head", "seed") if key in about]
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(parts)).strip("-")[-60:].strip("-")
     return f"{readable}-{hashlib.sha256(repr(sorted(about.items())).encode()).hexdigest()[:10]}"
 
 
@@ -86,7 +89,7 @@ class Plan:
 
     @classmethod
     def read(cls, path: Path) -> Plan:
-        """A plan; raises BadInput, in one line, for one that isn't."""
+        """Read a plan; raises BadInput, in one line, for a file that is none."""
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
@@ -112,13 +115,23 @@ class Plan:
                     jobs[job.name] = job
                     if len(jobs) > MOST_AUDITS:
                         raise BadInput(f"{path}: more than {MOST_AUDITS:,} audits; wanted fewer")
+        for name in {job.about.get("set"): None for job in jobs.values()}:
+            _check_set(path, name)
         if not jobs:
             raise BadInput(f"{path}: no audit; wanted [[audit]] or [[rule]]")
         return cls(path.stem, Path(report_dir), tuple(jobs.values()))
 
 
+def _check_set(path: Path, name: str | None) -> None:
+    """Raise BadInput where a plan names a claim set that there isn't."""
+    try:
+        find_sets([name] if name is not None else [])
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
+
+
 def _table(path: Path, where: str, given: Any, lists: bool = False) -> dict[str, Any]:
-    """A table of the plan, its values of the right type; of a rule each may be a list of such."""
+    """Return a table of the plan, each value checked for its type; in a rule a value may be a list."""
     if not isinstance(given, dict):
         raise BadInput(f"{path}: {where}: {given!r}; wanted a table")
     for key, value in given.items():
@@ -135,7 +148,7 @@ def _table(path: Path, where: str, given: Any, lists: bool = False) -> dict[str,
 
 
 def _multiplied(path: Path, where: str, entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The audits of a table: every combination of what it lists."""
+    """Yield the audits of a table: every combination of the values that it lists."""
     if "checkpoint" not in entry:
         raise BadInput(f"{path}: {where}: no checkpoint; wanted one")
     if "step" in entry and "revision" in entry:
@@ -157,7 +170,7 @@ def _steps(path: Path, where: str, checkpoint: str, given: Any) -> list[int | No
 
 
 def _at_step(path: Path, where: str, checkpoint: str, step: int | None) -> dict[str, Any]:
-    """What a step changes: the revision of a hub id, or the path."""
+    """Return the keys that a step changes: the revision of a hub id, or the path."""
     if step is None:
         return {}
     if "{step}" in checkpoint:

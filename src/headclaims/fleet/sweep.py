@@ -8,10 +8,8 @@ started writes: workers share no disk with it.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -20,12 +18,12 @@ from typing import Any
 
 from headclaims.errors import BadInput
 from headclaims.files import as_json, write_atomically
-from headclaims.fleet.audits import PROCESSES, audit_files
+from headclaims.fleet.cluster import workers
 from headclaims.fleet.plan import Job, Plan
+from headclaims.fleet.workers import PROCESSORS, audit_files
 from headclaims.progress import track
-from headclaims.record.entries import RECORD_FILE
 from headclaims.record.reading import read_record
-from headclaims.report.drawn import FIGURES_FILE
+from headclaims.record.record import RECORD_FILE
 
 FAILURE_FILE, DONE_FILE = "failure.json", "done"
 
@@ -38,10 +36,10 @@ class Outcome:
     reason: str | None
 
 
-def run_job(options: Sequence[str]) -> Outcome:
-    """Audit in this process. Whatever goes wrong is a reason, so that the others go on."""
+def run_job(claim_sets: Sequence[Path], options: Sequence[str]) -> Outcome:
+    """Run an audit in this process and return its files, or why there are none."""
     try:
-        return Outcome(audit_files(options), None)
+        return Outcome(audit_files(claim_sets, options), None)
     except BadInput as error:
         return Outcome(None, str(error))
     except Exception as error:
@@ -66,43 +64,7 @@ def keep(folder: Path, job: Job, outcome: Outcome) -> None:
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_atomically(folder / FAILURE_FILE, as_json(failure))
-    for name in outcome.files or {}:
-        if Path(name).name == FIGURES_FILE:
-            # Drawing takes a library that no other sweep needs.
-            from headclaims.report.page import write_page
-
-            write_page((folder / name).parent)
     write_atomically(folder / DONE_FILE, "")
-
-
-@contextmanager
-def workers(scheduler: str | None, n: int) -> Iterator[Any]:
-    """A client of a Dask scheduler, or of processes of this machine that end with the sweep."""
-    import dask
-    from distributed import Client, LocalCluster
-
-    os.environ["OMP_NUM_THREADS"] = "1"  # a process a processor: more threads would wait for one another
-    settings = {
-        "distributed.scheduler.allowed-failures": 0,
-        "distributed.comm.timeouts.connect": "20s",
-    }
-    with dask.config.set(settings):
-        if scheduler is not None:
-            try:
-                client = Client(scheduler, timeout="20s", set_as_default=False)
-            except (OSError, ValueError) as error:
-                raise BadInput(f"--scheduler {scheduler}: {' '.join(str(error).split())}") from error
-            with client:
-                yield client
-            return
-        with (
-            # No limit of memory: a worker that is over one is paused, and the sweep with it.
-            LocalCluster(
-                n_workers=n, threads_per_worker=1, memory_limit=0, dashboard_address=":0", silence_logs=50
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
-            yield client
 
 
 def outcomes(client: Any, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
@@ -127,7 +89,7 @@ def outcomes(client: Any, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
 
 
 def _submitted(client: Any, job: Job) -> Any:
-    return client.submit(run_job, job.options, key=f"{job.name}-{next(_SUBMITTED)}", pure=False)
+    return client.submit(run_job, job.claim_sets, job.options, key=f"{job.name}-{next(_SUBMITTED)}", pure=False)
 
 
 _SUBMITTED = count()
@@ -150,7 +112,7 @@ def _outcome(future: Any) -> Outcome | None:
     return found
 
 
-def sweep(plan: Plan, scheduler: str | None = None, n: int = PROCESSES) -> tuple[int, int]:
+def sweep(plan: Plan, scheduler: str | None = None, n: int = PROCESSORS) -> tuple[int, int]:
     """Run what is left of a plan; how many audits that was, and how many of the plan were done before."""
     todo = [job for job in plan.jobs if not is_done(plan.report_dir / job.name)]
     before = len(plan.jobs) - len(todo)

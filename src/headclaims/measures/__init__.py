@@ -1,0 +1,1 @@
+"""What is measured of a head: category scores, the write-up's rules, ablations, maps, communities, steering."""

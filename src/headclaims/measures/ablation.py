@@ -1,6 +1,6 @@
-"""Ablations of the components before a head's layer: what takes an output's place, and the patterns that result.
+"""Ablations of the components before a head's layer: what replaces their outputs, and the resulting patterns.
 
-Axes: `prompt` and `position` (0 is BOS), `d_model` the residual stream, `head` the heads watched, `query` and `key`
+Axes: `prompt` and `position` (0 is BOS), `d_model` the residual stream, `head` the observed heads, `query` and `key`
 positions. A component is ablated at its output; layers before it are not run again.
 """
 
@@ -16,37 +16,38 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from headclaims.cache import Input
 from headclaims.checkpoint.interface import Checkpoint, Edit, Head, pattern_name, patterns_of
 
 
 class Kind(StrEnum):
-    """What takes the place of a component's output."""
+    """What replaces a component's output."""
 
     MEAN = "mean"
     """Its mean over prompts and positions ≥ 1, at positions ≥ 1; BOS is left as it is. The primary one."""
     AUTHOR = "author"
-    """Its mean over prompts and all positions, at all positions, BOS among them: the write-up's code."""
+    """Its mean over prompts and all positions, at all positions including BOS, as in the write-up's code."""
     ZERO = "zero"
     """0 at positions ≥ 1; BOS is left as it is."""
     POSITION_MEAN = "position-mean"
-    """At each position its mean over prompts: what depends on the position alone stays."""
+    """At each position ≥ 1 its mean over prompts, so that what depends on the position alone stays."""
     RESAMPLE = "resample"
-    """Its own values at positions ≥ 1 of all prompts, dealt out at random: each is real, hardly one in place."""
+    """Its own values at positions ≥ 1 of all prompts, randomly permuted: real values, at the wrong places."""
 
 
 class Part(StrEnum):
-    """What kind of component is ablated."""
+    """The kind of component that is ablated."""
 
     EMBEDDING = "embedding"
-    """The token embedding, for all that reads it."""
+    """The token embedding, for every component that reads it."""
     POSITION = "position"
-    """The position embedding; with rotary positions the rotation of all queries and keys, whatever the kind."""
+    """The position embedding; with rotary positions the rotation of all queries and keys, for every `Kind`."""
     ATTENTION = "attention"
     """The output of a layer's attention, all heads together, with its bias."""
     MLP = "mlp"
     """The output of a layer's MLP, with its bias."""
     DIRECT_PATH = "direct path"
-    """The token embedding in the residual stream after layer 0, which has read it."""
+    """The token embedding in the residual stream after layer 0; layer 0 itself still reads it."""
 
 
 _IN_LAYERS = {Part.ATTENTION: "hook_attn_out", Part.MLP: "hook_mlp_out"}
@@ -54,7 +55,7 @@ _IN_LAYERS = {Part.ATTENTION: "hook_attn_out", Part.MLP: "hook_mlp_out"}
 
 @dataclass(frozen=True, order=True)
 class Component:
-    """A component to ablate; `layer` matters for attention and MLP."""
+    """A component to ablate; `layer` is for attention and MLP, and ValueError is raised where others have one."""
 
     part: Part
     layer: int = 0
@@ -65,14 +66,14 @@ class Component:
 
     @property
     def restart(self) -> int:
-        """The first layer that has to be run again."""
+        """First layer that has to be run again."""
         return 1 if self.part is Part.DIRECT_PATH else self.layer
 
 
 def replacement(
     output: Float[Tensor, "prompt position d_model"], kind: Kind, seed: int
 ) -> Float[Tensor, "prompt position d_model"]:
-    """What takes the place of a component's output under a kind of ablation; `seed` deals out `resample`."""
+    """Return what replaces a component's output under a kind of ablation; `seed` is for `resample`'s permutation."""
     changed, later = output.clone(), output[:, 1:]
     if kind is Kind.AUTHOR:
         changed[:] = output.double().mean(dim=(0, 1))
@@ -91,7 +92,7 @@ def replacement(
 
 @dataclass(frozen=True)
 class _Clean:
-    """What components write on the prompts, the residual stream before each layer, and the patterns of heads."""
+    """Results of runs without ablation: component outputs, residual stream before each layer, patterns of heads."""
 
     embedding: Float[Tensor, "prompt position d_model"]
     position: Float[Tensor, "prompt position d_model"]
@@ -101,9 +102,10 @@ class _Clean:
 
 
 class AblationRuns:
-    """Ablated runs of one checkpoint on one set of prompts, for the heads of some layers at or after a target's.
+    """Ablated runs of one checkpoint on one set of prompts, observed at heads in the target's layer or later ones.
 
-    Components are those before the target's layer.
+    Components can be ablated before the target's `layer`. `at_once` is the number of prompts in one run. Raises
+    ValueError for no heads, or a head before the layer.
     """
 
     def __init__(
@@ -119,6 +121,10 @@ class AblationRuns:
         self.checkpoint, self.tokens, self.heads, self.layer = checkpoint, tokens, tuple(heads), layer
         self.seed, self.at_once = seed, at_once
 
+    def cache_inputs(self) -> dict[str, Input]:
+        """Return what runs depend on: all of the model, the tokens, and the seed that deals out `resample`."""
+        return {"model": lambda: self.checkpoint.run_digest, "tokens": self.tokens, "seed": self.seed}
+
     @cached_property
     def _clean(self) -> _Clean:
         before = range(self.layer)
@@ -126,37 +132,38 @@ class AblationRuns:
         residual = {layer: f"blocks.{layer}.hook_resid_pre" for layer in sorted({0, *before, self.layer})}
         learned = self.checkpoint.learned_positions
         names = [*outputs, *residual.values(), *(["hook_pos_embed"] if learned else [])]
-        found: dict[str, list[Tensor]] = {name: [] for name in names}
+        recorded: dict[str, list[Tensor]] = {name: [] for name in names}
         patterns = []
-        for some in self.tokens.split(self.at_once):
-            run = self.checkpoint.run(some, record=[*names, *_names(self.heads)])
+        for batch in self.tokens.split(self.at_once):
+            run = self.checkpoint.run(batch, record=[*names, *_names(self.heads)])
             patterns.append(patterns_of(run, self.heads))
             for name in names:
-                # Learned positions come once for all prompts.
-                found[name].append(run[name].float().cpu().expand(len(some), -1, -1))
-        kept = {name: torch.cat(parts) for name, parts in found.items()}
-        entering = kept[residual[0]]
-        position = kept["hook_pos_embed"] if learned else torch.zeros_like(entering)
+                # The position embedding is recorded once for all prompts.
+                recorded[name].append(run[name].float().cpu().expand(len(batch), -1, -1))
+        activations = {name: torch.cat(parts) for name, parts in recorded.items()}
+        entering = activations[residual[0]]
+        position = activations["hook_pos_embed"] if learned else torch.zeros_like(entering)
         return _Clean(
-            # What a model scales its embedding by is in the residual stream only.
+            # Taken from the residual stream, as some models scale the embedding on entering it.
             entering - position,
             position,
-            {name: kept[name] for name in outputs},
-            {layer: kept[name] for layer, name in residual.items()},
+            {name: activations[name] for name in outputs},
+            {layer: activations[name] for layer, name in residual.items()},
             np.concatenate(patterns, axis=1),
         )
 
     @property
     def clean(self) -> Float[np.ndarray, "head prompt query key"]:
-        """The heads' patterns without ablation."""
+        """Patterns of the observed heads without ablation."""
         return self._clean.patterns
 
     def ablated(
         self, components: Sequence[Component], kind: Kind = Kind.MEAN, heads: Sequence[Head] | None = None
     ) -> Float[np.ndarray, "head prompt query key"]:
-        """Patterns of heads (all that are watched by default) with these components ablated together.
+        """Return patterns of heads (by default all observed ones) with these components ablated together.
 
-        What is put in place is computed from the clean run. Raises ValueError for a component at or after the layer.
+        Replacements are computed from the run without ablation. Raises ValueError for no components, for one that is
+        given twice or contains another, and for one at or after the layer.
         """
         chosen = self.heads if heads is None else tuple(heads)
         _check_heads(chosen, self.layer)
@@ -171,15 +178,15 @@ class AblationRuns:
         added, instead, edits = self._changes(components, kind)
         patterns = []
         for start in range(0, len(self.tokens), self.at_once):
-            some = slice(start, start + self.at_once)
+            batch = slice(start, start + self.at_once)
             changes = dict(edits)
-            changes |= {name: _put(term[some]) for name, term in instead.items()}
-            changes |= {name: _add(term[some]) for name, term in added.items()}
+            changes |= {name: _put(term[batch]) for name, term in instead.items()}
+            changes |= {name: _add(term[batch]) for name, term in added.items()}
             run = self.checkpoint.run(
-                self.tokens[some],
+                self.tokens[batch],
                 changes,
                 _names(chosen),
-                restart=(first, self._clean.residual[first][some]),
+                restart=(first, self._clean.residual[first][batch]),
             )
             patterns.append(patterns_of(run, chosen))
         return np.concatenate(patterns, axis=1)
@@ -187,13 +194,13 @@ class AblationRuns:
     def _changes(
         self, components: Sequence[Component], kind: Kind
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Edit]]:
-        """What to add to activations, what to put in their place, and other edits, by activation."""
+        """Return, by activation name, terms to add, replacements, and other edits."""
         clean = self._clean
         added: dict[str, Tensor] = {}
         instead: dict[str, Tensor] = {}
         edits: dict[str, Edit] = {}
         for number, component in enumerate(components):
-            # Each component of a set is dealt out by itself.
+            # Each component of a set has its own permutation.
             seed = self.seed + number
             if component.part is Part.POSITION and not self.checkpoint.learned_positions:
                 edits = self.checkpoint.without_rotation
@@ -226,5 +233,5 @@ def _add(term: Tensor) -> Edit:
 
 
 def attentions(layer: int) -> list[Component]:
-    """Every attention before a layer."""
+    """Return the attention components of all layers before a layer."""
     return [Component(Part.ATTENTION, before) for before in range(layer)]

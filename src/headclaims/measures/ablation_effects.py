@@ -1,4 +1,4 @@
-"""What ablations do to heads: changes of attention patterns, and effects on the category score.
+"""Effects of ablations on heads: changes of attention patterns and of the category score.
 
 Axes: `prompt`, `query` and `key` positions, `head` heads.
 """
@@ -16,7 +16,7 @@ from headclaims.statistics.resampling import Resampled
 def total_variation(
     clean: Float[np.ndarray, "*head prompt query key"], changed: Float[np.ndarray, "*head prompt query key"]
 ) -> Float[np.ndarray, "*head"]:
-    """Half the L1 distance of rows, averaged over all rows of all prompts: 0 unchanged, 1 wholly elsewhere."""
+    """Return the total variation distance of rows (half L1), averaged over all rows: 0 unchanged, 1 disjoint."""
     distance = np.abs(clean - changed).sum(axis=-1, dtype=np.float64) / 2
     return np.asarray(distance.mean(axis=(-2, -1)))
 
@@ -24,14 +24,15 @@ def total_variation(
 def relative_variation(
     variation: Float[np.ndarray, " head"], without_embedding: Float[np.ndarray, " head"]
 ) -> Float[np.ndarray, " head"]:
-    """Total variation over that under ablation of the embedding: what makes heads of any kind comparable."""
+    """Divide total variation by that under ablation of the embedding, so that heads of any kind are comparable."""
     return np.asarray(variation / np.maximum(without_embedding, 1e-12))
 
 
 def effect(clean: Survey, changed: Survey, head: Head) -> Resampled:
-    """(score after − score clean)/(u − score clean): 0 no effect, 1 as good as uniform attention.
+    """Return an ablation's effect on a head's category score: (score after − score clean)/(u − score clean).
 
-    u is the category score of uniform causal attention. Both surveys are of the same prompts.
+    u is the category score of uniform causal attention, so that 0 is no effect and 1 means that the head does no better
+    than uniform attention. Both surveys must be of the same prompts.
     """
     values = np.stack(
         [
@@ -44,12 +45,12 @@ def effect(clean: Survey, changed: Survey, head: Head) -> Resampled:
 
 
 def margin_below_uniform(clean: Survey, head: Head) -> Resampled:
-    """The margin u − score, in nats: how much of a category head it is, and what effects are measured in."""
+    """Return the margin u − score, in nats: how strongly the head is a category head, and the unit of `effect`."""
     values = np.stack([clean.row_scores[clean.position(head)], -np.log(clean.uniform_share)])
     return Resampled(clean.grouped(values), lambda means: means[:, 1] - means[:, 0])
 
 
-def median_prompt_score(of: Survey, head: Head) -> float:
-    """The median over prompts of the category score, in nats: what the write-up reports of ablations."""
-    rows = of.row_scores[of.position(head)].reshape(len(of.prompts), of.prompts.length)
+def median_prompt_score(survey: Survey, head: Head) -> float:
+    """Return the median over prompts of the category score, in nats, as the write-up reports it for ablations."""
+    rows = survey.row_scores[survey.position(head)].reshape(len(survey.prompts), survey.prompts.length)
     return float(np.median(rows.mean(axis=1)))

@@ -1,4 +1,4 @@
-"""Groups of tokens under a head: bright blocks within groups, and a diagonal darker than its block.
+"""A head's scores among groups of tokens: higher within groups (bright blocks), and lower on the diagonal (dark).
 
 Axes: `token` the tokens of all groups in order, `resample` weights of query tokens.
 """
@@ -14,18 +14,21 @@ from headclaims.statistics.resampling import OverTokens
 
 
 def block_auc(scores: Float[np.ndarray, "token token"], group: Int[np.ndarray, " token"]) -> OverTokens:
-    """The chance that an off-diagonal score within a group exceeds one across groups, ties counting half.
+    """Return the probability that an off-diagonal score within a group exceeds one across groups, ties counting half.
 
-    All pairs of such scores are compared; resampling weights their query tokens, keys fixed.
+    All pairs of such scores are compared. The interval comes from resampling query tokens, keys fixed.
     """
     same = np.equal.outer(group, group)
     within, across = same & ~np.eye(len(group), dtype=bool), ~same
     wins = np.zeros((len(group), len(group)))
-    # Row after row of in-group scores, and the row of each.
-    ours, (row, _) = scores[within], np.nonzero(within)
+    # In-group scores, row after row, and the row of each.
+    in_group, (row, _) = scores[within], np.nonzero(within)
     for j in range(len(group)):
-        theirs = np.sort(scores[j, across[j]])
-        below, up_to = np.searchsorted(theirs, ours, "left"), np.searchsorted(theirs, ours, "right")
+        across_groups = np.sort(scores[j, across[j]])
+        below, up_to = (
+            np.searchsorted(across_groups, in_group, "left"),
+            np.searchsorted(across_groups, in_group, "right"),
+        )
         wins[:, j] = np.bincount(row, weights=(below + up_to) / 2, minlength=len(group))
     pairs = np.outer(within.sum(axis=1), across.sum(axis=1)).astype(float)
 
@@ -37,15 +40,16 @@ def block_auc(scores: Float[np.ndarray, "token token"], group: Int[np.ndarray, "
 
 
 ROUNDING = 1e-5
-"""Of the root mean square of scores: float32 leaves differences below that to chance."""
+"""Relative to the root mean square of scores; smaller differences may be rounding of float32."""
 
 
 @dataclass(frozen=True)
 class Diagonal:
-    """For each query token of groups: its mean score with the rest of its group less that with itself, and the spread.
+    """For each query token, how far its score with itself lies below those with its group, and the spread of these.
 
-    `square[i]` is the sum over the group of token i's squared scores after double centring (row, column and grand mean
-    of the group's block taken off), `size[i]` the group's size. A root mean square up to `noise` is rounding.
+    `difference[i]` is token i's mean score with the others of its group minus its score with itself, in nats;
+    `square[i]` the sum of its squared scores in the group after double centring (the block's row and column means
+    subtracted, its grand mean added); `size[i]` the group's size. A root mean square up to `noise` is rounding.
     """
 
     group: Int[np.ndarray, " token"]
@@ -56,12 +60,12 @@ class Diagonal:
 
     @property
     def D(self) -> float:
-        """The mean over groups of (mean off-diagonal less mean diagonal score), in nats."""
+        """Mean over groups of (mean off-diagonal score − mean diagonal score), in nats."""
         return float(np.mean([self.difference[self.group == g].mean() for g in np.unique(self.group)]))
 
 
 def diagonal(scores: Float[np.ndarray, "token token"], group: Int[np.ndarray, " token"]) -> Diagonal:
-    """`Diagonal` of scores among grouped tokens; raises ValueError for a group of one."""
+    """Compute the `Diagonal` of scores among grouped tokens; raises ValueError for a group of one token."""
     difference, square = np.zeros(len(group)), np.zeros(len(group))
     size, raw = np.zeros(len(group), dtype=int), np.zeros(len(group))
     for g in np.unique(group):
@@ -78,27 +82,27 @@ def diagonal(scores: Float[np.ndarray, "token token"], group: Int[np.ndarray, " 
     return Diagonal(group, difference, square, size, ROUNDING * float(np.sqrt(raw.sum() / size.sum())))
 
 
-def relative_depth(of: Diagonal) -> OverTokens:
-    """D / √(mean square of in-group scores, double-centred per group): positive iff the diagonal is dark.
+def relative_depth(diagonal: Diagonal) -> OverTokens:
+    """Return D / √(mean square of in-group scores, double-centred per group): positive iff the diagonal is dark.
 
     The mean square is over all in-group entries. In a resample a group without a drawn token is left out.
     """
-    member = np.equal.outer(np.unique(of.group), of.group).astype(float)
+    member = np.equal.outer(np.unique(diagonal.group), diagonal.group).astype(float)
 
     def of_weights(weights: Float[np.ndarray, "resample token"]) -> Float[np.ndarray, " resample"]:
         with np.errstate(invalid="ignore", divide="ignore"):
-            by_group = (weights * of.difference) @ member.T / (weights @ member.T)
-            spread = np.sqrt(weights @ of.square / (weights @ of.size))
-            # Scores that are alike but for rounding have no diagonal to be dark.
-            return np.asarray(np.where(spread > of.noise, np.nanmean(by_group, axis=1) / spread, 0.0))
+            by_group = (weights * diagonal.difference) @ member.T / (weights @ member.T)
+            spread = np.sqrt(weights @ diagonal.square / (weights @ diagonal.size))
+            # Where scores differ by rounding only, the diagonal is not dark.
+            return np.asarray(np.where(spread > diagonal.noise, np.nanmean(by_group, axis=1) / spread, 0.0))
 
-    return OverTokens(len(of.group), of_weights)
+    return OverTokens(len(diagonal.group), of_weights)
 
 
 def relative_depths(
     scores: Float[np.ndarray, "head token token"], group: Int[np.ndarray, " token"]
 ) -> Float[np.ndarray, " head"]:
-    """`relative_depth` of many heads; raises ValueError for a group of one."""
+    """Compute the `relative_depth` of many heads; raises ValueError for a group of one token."""
     labels, sizes = np.unique(group, return_counts=True)
     if sizes.min() < 2:
         raise ValueError("a group of one token; wanted two or more")

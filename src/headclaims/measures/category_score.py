@@ -1,10 +1,11 @@
 """The category score, and the survey of all heads by it.
 
-Attention patterns are reduced once to what every behavioural statistic needs: for each row the attention
-on BOS, on the own position, and on each word of the list at earlier positions. Labels enter only then, so
-the same reduction serves the measurement and its permuted labels.
+Attention patterns are reduced once to what every behavioural statistic needs: for each row the attention to BOS, to
+the own position, and to each word of the list at earlier positions. Category labels enter afterwards, so that the same
+reduction serves the measurement and its permuted labels.
 
-Axes: `head` runs over all heads of the survey, `row` over all query positions of all prompts.
+Axes: `head` runs over all heads of the survey, `row` over all query positions of all prompts. Kin of a word are the
+other words of its category.
 """
 
 from __future__ import annotations
@@ -28,11 +29,10 @@ SCORE_FLOOR = 1e-12
 
 @dataclass(frozen=True)
 class Survey:
-    """What all heads attend to on a set of category prompts.
+    """Attention of all heads on a set of category prompts, summed by word.
 
-    `word_mass[h, row, w]` is the attention of a row to word w at positions 1 ≤ j < i, `bos[h, row]` that to
-    position 0 (the own position for row 0), `own[h, row]` that to the position itself. Rows run over prompts, then
-    positions.
+    For query position i of a row, `word_mass[h, row, w]` is the attention to word w at positions 1 ≤ j < i,
+    `bos[h, row]` that to position 0, and `own[h, row]` that to position i. Rows run over prompts, then positions.
     """
 
     prompts: CategoryPrompts
@@ -46,7 +46,7 @@ class Survey:
         object.__setattr__(self, "_position", {head: i for i, head in enumerate(self.heads)})
 
     def position(self, head: Head) -> int:
-        """The index of a head in the survey; raises NotAssessable where it was not surveyed."""
+        """Return the index of a head in the survey; raises NotAssessable where it was not surveyed."""
         if head not in self._position:
             layers = sorted({surveyed.layer for surveyed in self.heads})
             raise NotAssessable(f"needs attention of {head.label}: the evidence has that of layers {layers}")
@@ -54,12 +54,12 @@ class Survey:
 
     @cached_property
     def word_of_row(self) -> Int[np.ndarray, " row"]:
-        """The query's word, −1 at BOS."""
+        """Word at each row's query position, −1 at BOS."""
         return self.prompts.word_at.reshape(-1)
 
     @cached_property
     def word_counts(self) -> Float[np.ndarray, "row word"]:
-        """How often each word stands at positions 1 ≤ j < i of the row's prompt."""
+        """Number of positions 1 ≤ j < i of the row's prompt that hold each word."""
         one_hot = np.eye(len(self.prompts.words.words) + 1)[self.prompts.word_at][..., :-1]
         before = np.cumsum(one_hot, axis=1) - one_hot
         return before.reshape(-1, before.shape[-1])
@@ -70,65 +70,65 @@ class Survey:
 
     @cached_property
     def n_kin(self) -> Float[np.ndarray, " row"]:
-        """Earlier positions that hold kin of the row's word."""
+        """Number of earlier positions that hold kin of the row's word."""
         return (self.word_counts * self._kin).sum(axis=1)
 
     @cached_property
     def n_copies(self) -> Float[np.ndarray, " row"]:
-        """Earlier positions that hold the row's own word."""
+        """Number of earlier positions that hold the row's own word."""
         return _own_word(self.word_counts[None], self.word_of_row)[0]
 
     @cached_property
     def kin_mass(self) -> Float[np.ndarray, "head row"]:
-        """Attention to all kin of the row's word together."""
+        """Attention to earlier kin of the row's word, summed."""
         return np.einsum("hrw,rw->hr", self.word_mass, self._kin, dtype=np.float64)
 
     @cached_property
     def copy_mass(self) -> Float[np.ndarray, "head row"]:
-        """Attention to all earlier copies of the row's word together."""
+        """Attention to earlier copies of the row's own word, summed."""
         return _own_word(self.word_mass, self.word_of_row)
 
     @cached_property
     def has_kin(self) -> Bool[np.ndarray, " row"]:
-        """Rows with at least one kin."""
+        """Whether a row has kin at an earlier position."""
         return self.n_kin > 0
 
     @cached_property
     def row_scores(self) -> Float[np.ndarray, "head row"]:
-        """−ln max(Σ_j A[i,j] M[i,j], 1e-12) for each row, in nats."""
+        """−ln max(Σ_j A[i,j] M[i,j], 1e-12) in nats, where M is `target_mask`: earlier kin, or BOS without kin."""
         target = np.where(self.has_kin, self.kin_mass, self.bos)
         return -np.log(np.maximum(target, SCORE_FLOOR))
 
     @cached_property
     def scores(self) -> Float[np.ndarray, " head"]:
-        """The category score of each head: the mean of its row scores, in nats; lower is better."""
+        """Category score of each head: the mean of its row scores, in nats; lower is better."""
         return self.row_scores.mean(axis=1)
 
     @cached_property
     def uniform_share(self) -> Float[np.ndarray, " row"]:
-        """The target's share of a row under uniform causal attention: n_kin/(i + 1), 1/(i + 1) without kin."""
+        """Attention to the row's target under uniform causal attention: n_kin/(i + 1), or 1/(i + 1) without kin."""
         seen = np.tile(np.arange(1, self.prompts.length + 1), len(self.prompts))
         return np.where(self.has_kin, self.n_kin, 1.0) / seen
 
     @property
     def uniform_score(self) -> float:
-        """u: the category score of uniform causal attention, in nats."""
+        """Category score u of uniform causal attention, in nats."""
         return float(-np.log(self.uniform_share).mean())
 
     def grouped(
         self, values: Float[np.ndarray, "statistic row"], rows: Bool[np.ndarray, "#statistic row"] | None = None
     ) -> GroupedRows:
-        """Sums and counts of row values (all rows by default) by prompt and by the query's category, for resampling.
+        """Sum and count row values (of all rows by default) by prompt and by the query's category, for resampling.
 
-        Row 0 of a prompt belongs to no category: it is in the last group, which is never left out.
+        Row 0 of a prompt has no category: it is in the last group, which is never left out.
         """
         n_categories = len(self.prompts.words.categories)
         category = np.where(self.prompts.category_at < 0, n_categories, self.prompts.category_at)
         member = np.eye(n_categories + 1)[category]
         shape = (len(values), len(self.prompts), self.prompts.length)
-        kept = np.broadcast_to(True if rows is None else rows, values.shape)
-        sums = np.einsum("snr,nrc->snc", np.where(kept, values, 0.0).reshape(shape), member)
-        counts = np.einsum("snr,nrc->snc", kept.astype(float).reshape(shape), member)
+        included = np.broadcast_to(True if rows is None else rows, values.shape)
+        sums = np.einsum("snr,nrc->snc", np.where(included, values, 0.0).reshape(shape), member)
+        counts = np.einsum("snr,nrc->snc", included.astype(float).reshape(shape), member)
         return GroupedRows(sums, counts)
 
 
@@ -148,8 +148,8 @@ def survey(
 ) -> Survey:
     """Reduce attention patterns to a survey of all heads.
 
-    `patterns` yields (which prompts, their patterns for all `heads` in that order), in batches, so that no
-    more than one batch of patterns is in memory at a time.
+    `patterns` yields batches (slice of the prompts, their patterns for `heads` in this order), so that only one batch
+    of patterns is in memory at a time.
     """
     n_words, length = len(prompts.words.words), prompts.length
     shape = (len(heads), len(prompts), length)
@@ -174,7 +174,7 @@ def survey(
 
 
 def gap_to_runner_up(scores: Float[np.ndarray, "*batch head"], target: int) -> Float[np.ndarray, "*batch"]:
-    """The lowest score of the other heads minus the target's, in nats: positive iff the target is lowest."""
+    """Return the lowest score of the other heads minus the target's, in nats: positive iff the target is lowest."""
     return np.asarray(np.delete(scores, target, axis=-1).min(axis=-1) - scores[..., target])
 
 
@@ -183,7 +183,7 @@ SMALLEST_GAP = 1e-12
 
 
 def outlier_ratio(scores: Float[np.ndarray, "*batch head"], target: int) -> Float[np.ndarray, "*batch"]:
-    """The gap to the runner-up over the median of the nine gaps between neighbours among the ten lowest scores.
+    """Divide the gap to the runner-up by the median of the nine gaps between neighbours among the ten lowest scores.
 
     Raises ValueError for fewer than ten heads.
     """
@@ -191,12 +191,12 @@ def outlier_ratio(scores: Float[np.ndarray, "*batch head"], target: int) -> Floa
         raise ValueError(f"{scores.shape[-1]} heads; wanted {HEADS_IN_LINE} or more")
     lowest = np.sort(np.partition(scores, HEADS_IN_LINE - 1, axis=-1)[..., :HEADS_IN_LINE], axis=-1)
     typical = np.median(np.diff(lowest, axis=-1), axis=-1)
-    # Ten heads that tie have a median gap of 0: a gap above it is then beyond any multiple of it.
+    # Where the ten heads tie the median gap is 0; the floor makes the ratio large but finite.
     return np.asarray(gap_to_runner_up(scores, target) / np.maximum(typical, SMALLEST_GAP))
 
 
 def score_gap(survey: Survey, head: Head) -> Resampled:
-    """`gap_to_runner_up` of a head in a survey; raises NotAssessable where it is the only one."""
+    """Return the `gap_to_runner_up` of a head in a survey, in nats; raises NotAssessable where it is the only one."""
     if len(survey.heads) < 2:
         raise NotAssessable("1 head; wanted another to be the runner-up")
     position = survey.position(head)
@@ -204,7 +204,7 @@ def score_gap(survey: Survey, head: Head) -> Resampled:
 
 
 def score_outlier(survey: Survey, head: Head) -> Resampled:
-    """`outlier_ratio` of a head in a survey; raises NotAssessable for fewer than ten heads."""
+    """Return the `outlier_ratio` of a head in a survey; raises NotAssessable for fewer than ten heads."""
     if len(survey.heads) < HEADS_IN_LINE:
         raise NotAssessable(f"{len(survey.heads)} heads; wanted {HEADS_IN_LINE}, whose gaps are compared")
     position = survey.position(head)

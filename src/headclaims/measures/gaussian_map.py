@@ -1,4 +1,4 @@
-"""Map statistics of heads with Gaussian weights on the target's E, as null populations.
+"""Map statistics of heads with Gaussian weights, computed on the target's E, as null populations.
 
 Axes: `token` rows of a set, `head` heads.
 """
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from headclaims.cache import kept
 from headclaims.circuit.qk_circuit import core, symmetric_part
 from headclaims.circuit.scatter import contrasts
 from headclaims.circuit.symmetric_scores import norm_ratios
@@ -20,21 +21,21 @@ from headclaims.measures.category_blocks import relative_depths
 from headclaims.measures.head_batch import HeadBatch, Projected, project
 from headclaims.measures.layer_map import LayerMap
 from headclaims.measures.similar_words import shares_above
-from headclaims.measures.similarity_peak import (
-    peaks_of_heads,
-)
+from headclaims.measures.similarity_peak import peaks_of_heads
 from headclaims.measures.token_sets import Groups
 from headclaims.threads import each_in_one_thread
 
 GAUSSIAN_AT_ONCE = 16
 
 
+@kept("map-of-gaussian-heads", version=8)
 def statistics_of_gaussian_heads(
     layer: LayerMap, n: int, d_head: int, seed: int
 ) -> dict[str, Float[np.ndarray, " head"]]:
-    """Map statistics of heads with independent Gaussian W_Q and W_K and no biases, on the target's E.
+    """Compute map statistics of n heads with independent Gaussian W_Q and W_K and no biases, on the target's E.
 
-    None of these statistics depends on the scale of the weights, so they are drawn at scale 1.
+    None of these statistics depends on the scale of the weights, which are drawn at scale 1. Those whose set of tokens
+    is missing are left out.
     """
     d_model = layer.rows.shape[1]
 
@@ -45,7 +46,7 @@ def statistics_of_gaussian_heads(
         return _gaussian(layer, HeadBatch(W_Q, W_K, none, none, layer.turn))
 
     with suppress(NotAssessable):
-        _ = layer.moments  # made once, before there are threads
+        _ = layer.moments  # computed and cached before the threads start
     parts = each_in_one_thread(drawn, range(0, n, GAUSSIAN_AT_ONCE), "Gaussian heads")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -70,9 +71,10 @@ def _gaussian(layer: LayerMap, heads: HeadBatch) -> dict[str, Float[np.ndarray, 
 
 
 def _contrasts(layer: LayerMap, sets: Mapping[str, Groups], heads: HeadBatch) -> dict[str, Float[np.ndarray, " head"]]:
-    """The contrast b − w for many heads, on the span of M = [W_Q W_K]: M = U L with Lᵀ the Cholesky factor of MᵀM.
+    """Compute the contrast b − w of many heads on the span of M = [W_Q W_K].
 
-    Where d_model is no more than 2·d_head the span is the whole stream: U is the identity and L is M.
+    M = U L with Lᵀ the Cholesky factor of MᵀM. Where d_model is at most 2·d_head the span is the whole residual stream:
+    U is the identity and L is M.
     """
     both = torch.cat([heads.W_Q, heads.W_K], dim=2).double()
     _, d_model, n_pairs = both.shape
@@ -81,12 +83,12 @@ def _contrasts(layer: LayerMap, sets: Mapping[str, Groups], heads: HeadBatch) ->
     values, vectors = torch.linalg.eigh(symmetric_part(core(L)))
     # W_sym's eigenvectors: U times those on the span, where U = M L⁻¹.
     along = (vectors if wide else both @ torch.linalg.solve_triangular(L, vectors, upper=True)).float()
-    found = {}
+    contrast_by_set = {}
     for name, groups in sets.items():
         member = np.equal.outer(np.unique(groups.group), groups.group).astype(float)
         y = (layer.vectors(groups.tokens) @ along).numpy()
-        found[name] = contrasts(values.numpy(), y, member[None])
-    return found
+        contrast_by_set[name] = contrasts(values.numpy(), y, member[None])
+    return contrast_by_set
 
 
 def _depths(layer: LayerMap, groups: Groups, heads: HeadBatch) -> Float[np.ndarray, " head"]:

@@ -17,7 +17,7 @@ from headclaims.circuit.qk_circuit import QKCircuit, Rotation
 
 @dataclass(frozen=True)
 class HeadBatch:
-    """Weights of several heads that read the same E; `turn` is `vocabulary_scores.mean_rotation`."""
+    """Weights of several heads that read the same E; `turn` is `vocabulary.scores.mean_rotation`."""
 
     W_Q: Float[Tensor, "head d_model d_head"]
     W_K: Float[Tensor, "head d_model d_head"]
@@ -26,21 +26,24 @@ class HeadBatch:
     turn: Rotation | None
 
     def turned(self, queries: Float[Tensor, "token head d_head"]) -> Float[Tensor, "token head d_head"]:
-        """Queries as they meet other tokens: at the mean of offsets."""
+        """Rotate queries by the mean rotation, as for scores with other tokens; unchanged with learned positions."""
         return queries if self.turn is None else queries @ self.turn.to(queries)
 
 
 def project(
     rows: Float[Tensor, "token d_model"], W: Float[Tensor, "head d_model d_head"], b: Float[Tensor, "head d_head"]
 ) -> Float[Tensor, "token head d_head"]:
-    """X W + b for several heads, in one product."""
+    """Compute x W + b of rows x for several heads, in one product."""
     n_heads, d_model, d_head = W.shape
     return (rows @ W.transpose(0, 1).reshape(d_model, -1)).view(-1, n_heads, d_head).add_(b)
 
 
 @dataclass(frozen=True)
 class Projected:
-    """Common words as several heads' queries, at offset 0 and as they meet other words, and as their keys."""
+    """Queries and keys of common words for several heads.
+
+    `own` are queries at offset 0, for a word's score with itself; `queries` those rotated for scores with other words.
+    """
 
     own: Float[Tensor, "word head d_head"]
     queries: Float[Tensor, "word head d_head"]
@@ -48,13 +51,13 @@ class Projected:
 
     @classmethod
     def of(cls, words: Float[Tensor, "word d_model"], heads: HeadBatch) -> Projected:
-        """Words, as rows of E, under some heads."""
+        """Project words, given as rows of E, by the heads' weights and biases."""
         own = project(words, heads.W_Q, heads.b_Q)
         return cls(own, heads.turned(own), project(words, heads.W_K, heads.b_K))
 
 
 def head_batch(circuits: Sequence[QKCircuit], turn: Rotation | None) -> HeadBatch:
-    """Heads of one layer as a batch."""
+    """Stack the circuits of heads of one layer; `turn` is their mean rotation."""
     names = ("W_Q", "W_K", "b_Q", "b_K")
     stacked = {name: torch.stack([getattr(circuit, name) for circuit in circuits]) for name in names}
     return HeadBatch(**stacked, turn=turn)

@@ -1,4 +1,4 @@
-"""One layer's map: its E at the tokens that map claims are about, and the scatter of grouped tokens there.
+"""E of one layer at the tokens that map claims are about, and the scatter of grouped tokens in it.
 
 Axes: `token` rows of a set, `needed` the tokens of all sets, `head` heads.
 """
@@ -7,24 +7,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from headclaims.cache import kept
 from headclaims.checkpoint.interface import Checkpoint
 from headclaims.circuit.effective_embedding import AblatedTerms
 from headclaims.circuit.qk_circuit import QKCircuit, Rotation
 from headclaims.circuit.scatter import Eigenspace, Scatter, scatter
 from headclaims.errors import NotAssessable
 from headclaims.measures.similar_words import WordSpace, word_space
-from headclaims.measures.similarity_peak import (
-    BinMoments,
-    CosineBins,
-    bin_moments,
-    cosine_bins,
-)
+from headclaims.measures.similarity_peak import BinMoments, CosineBins, bin_moments, cosine_bins
 from headclaims.measures.token_sets import CommonWords, Groups, TokenSets
 from headclaims.threads import each_in_one_thread
 from headclaims.vocabulary.scores import TokenScores
@@ -32,7 +29,7 @@ from headclaims.vocabulary.scores import TokenScores
 
 @dataclass(frozen=True)
 class LayerMap:
-    """E of one layer at the tokens of the sets; `turn` is the mean rotation between tokens."""
+    """E of one layer at the tokens of all sets; `turn` is the mean rotation between tokens (`mean_rotation`)."""
 
     sets: TokenSets
     rows: Float[Tensor, "needed d_model"]
@@ -40,61 +37,62 @@ class LayerMap:
     seed: int
 
     def vectors(self, tokens: Int[Tensor, " token"]) -> Float[Tensor, "token d_model"]:
-        """E at some of the sets' tokens."""
+        """Return the rows of E of some of the sets' tokens."""
         return self.rows[torch.searchsorted(self.sets.needed, tokens)]
 
     def among(self, circuit: QKCircuit, groups: Groups, biased: bool) -> Float[np.ndarray, "token token"]:
-        """A head's scores among grouped tokens."""
+        """Compute a head's scores among grouped tokens, with or without both biases."""
         x = self.vectors(groups.tokens)
         return TokenScores.of(circuit, x, x, self.turn, biased).matrix().numpy()
 
     @property
     def common(self) -> CommonWords:
-        """The common words; raises NotAssessable where there are none."""
+        """Common words; raises NotAssessable where there are none."""
         if self.sets.common is None:
             raise NotAssessable("no common words under this tokenizer")
         return self.sets.common
 
     @cached_property
     def space(self) -> WordSpace:
-        """The common words with what each is compared with."""
+        """Common words with the mean vectors of the words that each is compared with."""
         variants = [self.vectors(tokens) for tokens in self.common.variants]
         return word_space(self.vectors(self.common.tokens), variants, self.seed)
 
     @cached_property
     def bins(self) -> CosineBins:
-        """Pairs of common words by cosine; raises NotAssessable where no high bin holds pairs enough."""
+        """Pairs of common words by cosine; raises NotAssessable where no high bin holds enough pairs."""
         return cosine_bins(self.space.words)
 
     @cached_property
     def moments(self) -> BinMoments:
-        """The moments of the high bins."""
+        """Moments of the high bins; raises NotAssessable as `bins` does."""
         return bin_moments(self.space.words, self.bins)
 
     def common_scores(self, circuit: QKCircuit) -> TokenScores:
-        """A head's scores among common words."""
+        """Return a head's scores among common words, as factors."""
         return TokenScores.of(circuit, self.space.words, self.space.words, self.turn)
 
 
 def eigen_scatter(layer: LayerMap, space: Eigenspace, groups: Groups) -> Scatter:
-    """The scatter of grouped tokens along the eigenvectors of a head's W_sym."""
+    """Compute the scatter of grouped tokens along the eigenvectors of a head's W_sym."""
     return scatter(space.values.numpy(), space.coordinates(layer.vectors(groups.tokens)), groups.group)
 
 
+@kept("scatter-plane", version=3)
 def scatter_plane(checkpoint: Checkpoint, groups: Groups, terms: AblatedTerms) -> dict[str, Float[np.ndarray, " head"]]:
-    """`within` and `between` of `Scatter` for every head of the model, layer after layer, each on its own layer's E.
+    """Compute `Scatter.w` and `Scatter.b` for every head of the model, layer after layer, each on its own layer's E.
 
-    `terms` are the ablated terms of the last layer.
+    They are returned under `within` and `between`. `terms` are the ablated terms of the last layer.
     """
     layers = range(checkpoint.sizes.n_layers)
     embedded = checkpoint.embed_alone_at(groups.tokens, list(layers), *terms)
 
     def of_layer(layer: int) -> list[Scatter]:
-        weights, found = checkpoint.qk_weights(layer), []
+        weights, scatters = checkpoint.qk_weights(layer), []
         for head in range(checkpoint.sizes.n_heads):
             space = Eigenspace.of(QKCircuit.of(weights, head))
-            found.append(scatter(space.values.numpy(), space.coordinates(embedded[layer]), groups.group))
-        return found
+            scatters.append(scatter(space.values.numpy(), space.coordinates(embedded[layer]), groups.group))
+        return scatters
 
-    every = [of for some in each_in_one_thread(of_layer, layers, "scatter of all heads") for of in some]
-    return {"within": np.array([of.w().value for of in every]), "between": np.array([of.b for of in every])}
+    by_head = list(chain.from_iterable(each_in_one_thread(of_layer, layers, "scatter of all heads")))
+    return {"within": np.array([s.w().value for s in by_head]), "between": np.array([s.b for s in by_head])}

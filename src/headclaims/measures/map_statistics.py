@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headclaims.cache import kept
 from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.circuit.effective_embedding import AblatedTerms
 from headclaims.circuit.qk_circuit import QKCircuit, Rotation
@@ -24,10 +25,7 @@ from headclaims.measures.communities import agreement, attention_graph, communit
 from headclaims.measures.head_batch import Projected, head_batch
 from headclaims.measures.layer_map import LayerMap, eigen_scatter
 from headclaims.measures.similar_words import shares_above
-from headclaims.measures.similarity_peak import (
-    peak,
-    score_by_similarity,
-)
+from headclaims.measures.similarity_peak import peak, score_by_similarity
 from headclaims.measures.token_sets import TokenSets
 from headclaims.measures.top_attended import top_attended_by
 from headclaims.progress import track
@@ -40,30 +38,31 @@ TOKENS_AT_ONCE = 4096
 def statistics_of(
     layer: LayerMap, circuits: Sequence[QKCircuit], keys: Sequence[Float[Tensor, "token d_head"]]
 ) -> dict[str, Float[np.ndarray, " head"]]:
-    """Every map statistic of heads of one layer; `keys` are their keys over the whole vocabulary, with bias.
+    """Compute every map statistic of heads of one layer, as {statistic: value of each head}.
 
-    A statistic whose set of tokens is missing is left out.
+    `keys` are the heads' keys over the whole vocabulary, with bias. A statistic whose set of tokens is missing is left
+    out.
     """
-    sets, found = layer.sets, {}
+    sets, values_of = layer.sets, {}
     spaces = [Eigenspace.of(circuit) for circuit in circuits]
-    found["words_contrast"] = [eigen_scatter(layer, space, sets.words).contrast().value for space in spaces]
-    found["words_depth"] = [
+    values_of["words_contrast"] = [eigen_scatter(layer, space, sets.words).contrast().value for space in spaces]
+    values_of["words_depth"] = [
         relative_depth(diagonal(layer.among(c, sets.words, False), sets.words.group)).value for c in circuits
     ]
     if sets.groups is not None:
         group = sets.groups.group
-        found["groups_depth"] = [
+        values_of["groups_depth"] = [
             relative_depth(diagonal(layer.among(c, sets.groups, False), group)).value for c in circuits
         ]
-        found["groups_contrast"] = [eigen_scatter(layer, space, sets.groups).contrast().value for space in spaces]
-        found["auc"] = [block_auc(layer.among(c, sets.groups, True), group).value for c in circuits]
+        values_of["groups_contrast"] = [eigen_scatter(layer, space, sets.groups).contrast().value for space in spaces]
+        values_of["auc"] = [block_auc(layer.among(c, sets.groups, True), group).value for c in circuits]
     if sets.probes is not None:
-        asked = torch.from_numpy(sets.probes.tokens)
-        x = layer.vectors(asked)
-        some = [TokenScores.of(circuit, x, x, layer.turn) for circuit in circuits]
-        scores = [TokenScores(s.queries, vocabulary, s.own) for s, vocabulary in zip(some, keys, strict=True)]
-        found["kin"] = [attended.mean_kin.value for attended in top_attended_by(sets.probes, scores)]
-    statistics = {name: np.array(values) for name, values in found.items()}
+        probe_tokens = torch.from_numpy(sets.probes.tokens)
+        x = layer.vectors(probe_tokens)
+        among_probes = [TokenScores.of(circuit, x, x, layer.turn) for circuit in circuits]
+        scores = [TokenScores(s.queries, vocabulary, s.own) for s, vocabulary in zip(among_probes, keys, strict=True)]
+        values_of["kin"] = [attended.mean_kin.value for attended in top_attended_by(sets.probes, scores)]
+    statistics = {name: np.array(values) for name, values in values_of.items()}
     if sets.common is None:
         return statistics
     batch = head_batch(circuits, layer.turn)
@@ -80,6 +79,7 @@ def statistics_of(
     return statistics
 
 
+@kept("map-of-other-heads", version=8)
 def statistics_of_other_heads(
     checkpoint: Checkpoint,
     heads: Sequence[Head],
@@ -88,9 +88,10 @@ def statistics_of_other_heads(
     turn: Rotation | None,
     seed: int,
 ) -> dict[str, Float[np.ndarray, " head"]]:
-    """Every map statistic of heads of several layers, each on its own layer's E; NaN where a layer can't give one.
+    """Compute every map statistic of heads of several layers, each on its own layer's E.
 
-    `terms` are the ablated terms of the deepest layer. The vocabulary is embedded once for all layers.
+    Returns {statistic: value of each head}, NaN where a layer cannot give it. `terms` are the ablated terms of the
+    deepest layer. The vocabulary is embedded once for all layers.
     """
     layers = sorted({head.layer for head in heads})
     of_layer = {layer: [head for head in heads if head.layer == layer] for layer in layers}
@@ -102,15 +103,15 @@ def statistics_of_other_heads(
     rows: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     keys: dict[Head, list[Tensor]] = {head: [] for head in heads}
     for tokens in track(torch.arange(checkpoint.sizes.d_vocab or 0).split(TOKENS_AT_ONCE), "other heads' vocabulary"):
-        wanted = needed[(needed >= tokens[0]) & (needed <= tokens[-1])] - tokens[0]
+        needed_rows = needed[(needed >= tokens[0]) & (needed <= tokens[-1])] - tokens[0]
         if sets.probes is None:
-            # Nothing asks for the whole vocabulary.
-            tokens, wanted = tokens[wanted], torch.arange(len(wanted))
+            # Without probes no statistic reads the whole vocabulary.
+            tokens, needed_rows = tokens[needed_rows], torch.arange(len(needed_rows))
             if not len(tokens):
                 continue
         embedded = checkpoint.embed_alone_at(tokens, layers, *terms)
         for layer, E in zip(layers, embedded, strict=True):
-            rows[layer].append(E[wanted])
+            rows[layer].append(E[needed_rows])
             for head in of_layer[layer]:
                 keys[head].append(E @ circuits[head].W_K + circuits[head].b_K)
 
@@ -120,8 +121,8 @@ def statistics_of_other_heads(
         statistics = statistics_of(own, [circuits[h] for h in members], [torch.cat(keys.pop(h)) for h in members])
         return {name: dict(zip(members, values.tolist(), strict=True)) for name, values in statistics.items()}
 
-    found: dict[str, dict[Head, float]] = {}
+    by_statistic: dict[str, dict[Head, float]] = {}
     for statistics in each_in_one_thread(of_one, layers, "other heads"):
         for name, values in statistics.items():
-            found.setdefault(name, {}).update(values)
-    return {name: np.array([values.get(head, np.nan) for head in heads]) for name, values in found.items()}
+            by_statistic.setdefault(name, {}).update(values)
+    return {name: np.array([values.get(head, np.nan) for head in heads]) for name, values in by_statistic.items()}

@@ -1,4 +1,4 @@
-"""The other heads of a model: the null population of statistics that any head has."""
+"""The other heads of a model, which are the null population of statistics that every head has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_OTHER_HEADS = 48
 
 
 def other_heads(target: Head, heads: Sequence[Head], seed: int, most: int = MOST_OTHER_HEADS) -> list[Head]:
-    """At most `most` heads beside the target: all of its layer first, the rest drawn by seed."""
+    """Choose at most `most` heads other than the target: first those of its layer, then a seeded draw from the rest."""
     beside = [head for head in heads if head.layer == target.layer and head != target][:most]
     elsewhere = [head for head in heads if head.layer != target.layer]
     drawn = np.random.default_rng(seed).permutation(len(elsewhere))[: most - len(beside)]

@@ -1,4 +1,4 @@
-"""Category scores under permuted labels: the null population in which categories mean nothing."""
+"""Category scores under permuted category labels: the null population in which categories mean nothing."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from headclaims.statistics.nulls import DRAWS
 def permuted_label_scores(
     survey: Survey, n: int = DRAWS, seed: int = 0, at_once: int = 256
 ) -> Float[np.ndarray, "permutation head"]:
-    """Category scores of all heads with the list's words dealt anew among its categories, sizes kept.
+    """Compute the category scores of all heads, in nats, under n random permutations of the words among the categories.
 
-    The prompts and what heads attend to in them stay as they were; only which words are kin changes. Each word's
-    rows are scored for many permutations in one product: kin mass = word_mass @ is_kin.
+    The categories keep their sizes; prompts and attention stay as they are, and only which words are kin changes. Each
+    word's rows are scored for many permutations in one product: kin mass = word_mass @ is_kin.
     """
     generator = np.random.default_rng(seed)
     labels = np.asarray(survey.prompts.words.category_of_word)
@@ -39,9 +39,9 @@ def permuted_label_scores(
         is_kin = torch.from_numpy(related.T.astype(np.float32))
         mass, seen, fallback = word_mass[:, rows], counts[rows], bos[:, rows, None]
         for start in range(0, n, at_once):
-            some = is_kin[:, start : start + at_once]
+            batch = is_kin[:, start : start + at_once]
             # Without kin the kin mass is exactly 0, and BOS is the target.
-            target = (mass @ some).addcmul_(fallback, (seen @ some == 0).float())
+            target = (mass @ batch).addcmul_(fallback, (seen @ batch == 0).float())
             totals[:, start : start + at_once] -= target.clamp_min_(SCORE_FLOOR).log_().sum(1).double()
     return (totals / n_rows).T.contiguous().numpy()
 
@@ -50,5 +50,5 @@ def best_of_all_heads(
     scores: Float[np.ndarray, "permutation head"],
     statistic: Callable[[Float[np.ndarray, "*batch head"], int], Float[np.ndarray, "*batch"]] = gap_to_runner_up,
 ) -> Float[np.ndarray, " permutation"]:
-    """The statistic of whichever head scores lowest under each permutation, the others in whatever order."""
+    """Compute under each permutation the statistic of the head with the lowest score."""
     return np.asarray(statistic(np.sort(scores, axis=1), 0), dtype=float)

@@ -1,7 +1,7 @@
-"""Scores of common words with similar words, beside those with themselves, dissimilar words and their variants.
+"""Scores of common words with similar words, compared with those with themselves, dissimilar words and variants.
 
-Axes: `word` the common words (queries, and keys among themselves), `varied` those with case or space variants, `head`
-heads on the same E. Scores as in `vocabulary.scores`.
+Axes: `word` the common words (as queries and as keys), `varied` those with case or space variants, `head` heads on the
+same E. Scores as in `vocabulary.scores`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ ROWS_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class WordSpace:
-    """Common words in one layer's E, and for each the mean vectors of the words it is compared with.
+    """Common words as rows of one layer's E, and for each the mean vectors of the words it is compared with.
 
     `similar` is the mean of its ten nearest by cosine, `dissimilar` of a hundred drawn at random from the rest,
-    `variants` of its case and space variants, for the words `varied`. As scores are linear in the key, the score with a
-    mean is the mean score.
+    `variants` of its case and space variants, for the words of index `varied`. As scores are linear in the key, the
+    score with a mean is the mean score.
     """
 
     words: Float[Tensor, "word d_model"]
@@ -42,7 +42,10 @@ class WordSpace:
 def word_space(
     words: Float[Tensor, "word d_model"], variants: Sequence[Float[Tensor, "_ d_model"]], seed: int
 ) -> WordSpace:
-    """The space of common words; `variants[i]` are the rows of E of word i's variants, none for most."""
+    """Build the space of common words; `variants[i]` are the rows of E of word i's variants, none for most words.
+
+    Raises ValueError for fewer than twelve words.
+    """
     nearest, random = neighbours(words, seed)
     varied = torch.tensor([i for i, rows in enumerate(variants) if len(rows)], dtype=torch.int64)
     means = [rows.mean(dim=0) for rows in variants if len(rows)]
@@ -56,7 +59,7 @@ def word_space(
 
 
 def _means(rows: Float[Tensor, "word d_model"], sets: Int[Tensor, "word member"]) -> Float[Tensor, "word d_model"]:
-    """The mean row of each set."""
+    """Return the mean of the rows in each set."""
     n, size = sets.shape
     pointers = np.arange(0, n * size + 1, size)
     average = sparse.csr_array(
@@ -68,7 +71,7 @@ def _means(rows: Float[Tensor, "word d_model"], sets: Int[Tensor, "word member"]
 def neighbours(
     words: Float[Tensor, "word d_model"], seed: int
 ) -> tuple[Int[Tensor, "word 10"], Int[Tensor, "word random"]]:
-    """For each word the ten others of highest cosine, and a hundred (or all, if fewer) drawn from the remaining ones.
+    """Return for each word its ten nearest by cosine, and a hundred others drawn at random (all if there are fewer).
 
     Raises ValueError for fewer than twelve words.
     """
@@ -82,7 +85,7 @@ def neighbours(
         cosine = unit[rows] @ unit.T
         cosine[torch.arange(len(rows)), rows] = -torch.inf
         nearest.append(cosine.topk(NEAREST, dim=1).indices)
-        # A word's draw: the hundred smallest of uniform numbers, itself and its nearest put last.
+        # A draw without replacement: the hundred smallest of uniform numbers, where the word and its nearest come last.
         lot = torch.from_numpy(generator.random((len(rows), n)))
         lot[torch.arange(len(rows)), rows] = 2.0
         lot.scatter_(1, nearest[-1], 2.0)
@@ -92,7 +95,7 @@ def neighbours(
 
 @dataclass(frozen=True)
 class Margins:
-    """By how much a mean score exceeds another, for each word and head: positive where the claim holds of it."""
+    """Differences of two mean scores, for each word and head: positive where the claim holds of the word."""
 
     similar_above_self: Float[Tensor, "head word"]
     similar_above_dissimilar: Float[Tensor, "head word"]
@@ -100,7 +103,7 @@ class Margins:
 
 
 def margins(space: WordSpace, heads: HeadBatch, words: Projected) -> Margins:
-    """Differences of mean scores, before the scale, which does not move their sign."""
+    """Compute the differences of mean scores, before the scale, which does not change their sign."""
 
     def mean_score(queries: Tensor, keys: Tensor) -> Tensor:
         return project(keys, heads.W_K, heads.b_K).mul_(queries).sum(dim=-1).T
@@ -114,18 +117,18 @@ def margins(space: WordSpace, heads: HeadBatch, words: Projected) -> Margins:
 
 
 def head_margins(space: WordSpace, circuit: QKCircuit, turn: Rotation | None) -> dict[str, Float[Tensor, " word"]]:
-    """`margins` of one head, by name."""
-    one = HeadBatch(circuit.W_Q[None], circuit.W_K[None], circuit.b_Q[None], circuit.b_K[None], turn)
-    return {name: margin[0] for name, margin in vars(margins(space, one, Projected.of(space.words, one))).items()}
+    """Compute the `margins` of one head, by name."""
+    head = HeadBatch(circuit.W_Q[None], circuit.W_K[None], circuit.b_Q[None], circuit.b_K[None], turn)
+    return {name: margin[0] for name, margin in vars(margins(space, head, Projected.of(space.words, head))).items()}
 
 
 def share_above(margin: Float[Tensor, " word"]) -> OverTokens:
-    """The share of words whose margin is above 0."""
+    """Return the share of words whose margin is above 0, with an interval over words."""
     above = (margin > 0).double().numpy()
     return OverTokens(len(above), lambda weights: weights @ above / weights.sum(axis=1))
 
 
 def shares_above(space: WordSpace, heads: HeadBatch, words: Projected) -> dict[str, Float[np.ndarray, " head"]]:
-    """The share of words whose margin is above 0, by margin and head; a margin without words is left out."""
-    found = margins(space, heads, words)
-    return {name: (margin > 0).double().mean(dim=1).numpy() for name, margin in vars(found).items() if margin.numel()}
+    """Return {margin: share of words for which it is above 0, of each head}; a margin without words is left out."""
+    by_name = vars(margins(space, heads, words))
+    return {name: (margin > 0).double().mean(dim=1).numpy() for name, margin in by_name.items() if margin.numel()}

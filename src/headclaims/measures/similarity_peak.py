@@ -1,7 +1,7 @@
-"""Scores of common words against the cosine similarity of their effective embeddings, and where they peak.
+"""Scores of common words as a function of the cosine similarity of their effective embeddings, and their peak.
 
-Axes: `word` the common words (queries, and keys among themselves), `bin` bins of cosine as in `vocabulary.cosine`,
-`high` those that the peak is looked for in, `head` heads on the same E.
+Axes: `word` the common words (as queries and as keys), `bin` bins of cosine as in `vocabulary.cosine`, `high` the bins
+among which the peak is sought, `head` heads on the same E.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from headclaims.vocabulary.scores import TokenScores
 
 @dataclass(frozen=True)
 class CosineBins:
-    """Pairs of distinct words by the cosine of their vectors: `of_pair` is the bin, `N_BINS` on the diagonal.
+    """Pairs of words by the cosine of their vectors: `of_pair` is the bin of each, `N_BINS` on the diagonal.
 
-    `high` are the bins that the peak is looked for in: at least 50 pairs, wholly above the 90th percentile of cosines.
+    `high` are the bins among which the peak is sought: those that hold at least 50 pairs and lie wholly above the 90th
+    percentile of cosines.
     """
 
     of_pair: UInt8[np.ndarray, "word word"]
@@ -42,7 +43,10 @@ class CosineBins:
 
 
 def cosine_bins(words: Float[Tensor, "word d_model"]) -> CosineBins:
-    """Bins of all pairs; raises NotAssessable where none from the 90th percentile to below 1 holds 50 pairs."""
+    """Sort all pairs of words into bins of cosine.
+
+    Raises NotAssessable where no bin from the 90th percentile to below 1 holds 50 pairs.
+    """
     unit = torch.nn.functional.normalize(words.double(), dim=1)
     n = len(words)
     of_pair, upper = np.empty((n, n), dtype=np.uint8), []
@@ -65,7 +69,7 @@ def cosine_bins(words: Float[Tensor, "word d_model"]) -> CosineBins:
 
 @dataclass(frozen=True)
 class ScoreBySimilarity:
-    """Of each query and bin the sum of s(i, j) − s(i, i) over pairs and their number; and its mean square score."""
+    """For each query i and bin, Σ_j s(i, j) − s(i, i) and the number of pairs; for each query its mean square score."""
 
     sums: Float[np.ndarray, "word bin"]
     pairs: Float[np.ndarray, "word bin"]
@@ -74,18 +78,18 @@ class ScoreBySimilarity:
 
     @property
     def curve(self) -> Float[np.ndarray, " bin"]:
-        """The mean of s(i, j) − s(i, i) by bin; NaN in bins without pairs."""
+        """Mean of s(i, j) − s(i, i) in each bin; NaN in bins without pairs."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.sums.sum(axis=0) / self.pairs.sum(axis=0))
 
     @property
     def peak_at(self) -> float:
-        """The middle of the high bin with the highest mean."""
+        """Cosine at the middle of the high bin with the highest mean."""
         return middle(int(self.high[np.argmax(self.curve[self.high])]))
 
 
 def score_by_similarity(scores: TokenScores, bins: CosineBins, by_column: bool = False) -> ScoreBySimilarity:
-    """Scores among common words by bin, row tile by row tile; `by_column` takes off s(j, j) in place of s(i, i)."""
+    """Sum scores among common words by bin; `by_column` subtracts s(j, j) instead of s(i, i)."""
     n = len(scores.queries)
     sums, pairs, square = np.zeros((n, N_BINS)), np.zeros((n, N_BINS)), np.zeros(n)
     itself = scores.itself.to(scores.queries)
@@ -104,22 +108,25 @@ def score_by_similarity(scores: TokenScores, bins: CosineBins, by_column: bool =
     return ScoreBySimilarity(sums, pairs, square, bins.high)
 
 
-def peak(of: ScoreBySimilarity) -> OverTokens:
-    """`peak_height` of a head, resampled over queries: bins stay, their means and the highest are taken anew."""
-    sums, pairs = of.sums[:, of.high], of.pairs[:, of.high]
+def peak(scores: ScoreBySimilarity) -> OverTokens:
+    """Return the `peak_height` of a head, with an interval over queries.
+
+    In each resample the means of the bins and the highest of them are computed anew; the bins stay.
+    """
+    sums, pairs, high = scores.sums[:, scores.high], scores.pairs[:, scores.high], scores.high
 
     def of_weights(weights: Float[np.ndarray, "resample token"]) -> Float[np.ndarray, " resample"]:
-        return peak_height(weights @ sums, weights @ pairs, weights @ of.mean_square / weights.sum(axis=1), of.high)
+        return peak_height(weights @ sums, weights @ pairs, weights @ scores.mean_square / weights.sum(axis=1), high)
 
     return OverTokens(len(sums), of_weights)
 
 
 @dataclass(frozen=True)
 class BinMoments:
-    """What makes the means of high bins linear in W_QK, so that a thousand heads cost no pass over pairs each.
+    """Moments by which the mean scores of high bins are linear in W_QK, so that no head needs a pass over all pairs.
 
-    Σ over a bin's pairs of x_i W y_jᵀ = ⟨W, Σ x_iᵀ y_j⟩: `pairs` holds that sum for each bin, `own` the same with x_i
-    in place of y_j, `n` the number of pairs.
+    Over the pairs (i, j) of a bin Σ x_i W x_jᵀ = ⟨W, Σ x_iᵀ x_j⟩: `pairs` holds Σ x_iᵀ x_j of each high bin, `own` its
+    Σ x_iᵀ x_i, and `n` the number of its pairs.
     """
 
     pairs: Float[Tensor, "high d_model d_model"]
@@ -129,7 +136,7 @@ class BinMoments:
 
 
 def bin_moments(words: Float[Tensor, "word d_model"], bins: CosineBins) -> BinMoments:
-    """Moments of the high bins of a space of words."""
+    """Compute the moments of the high bins from the words' rows of E."""
     E = words.numpy()
     pairs, own, n = [], [], []
     for number in bins.high:
@@ -138,17 +145,17 @@ def bin_moments(words: Float[Tensor, "word d_model"], bins: CosineBins) -> BinMo
         pairs.append(E.T @ (adjacent @ E))
         own.append((E * degree[:, None]).T @ E)
         n.append(float(degree.sum()))
-    stacked = [torch.from_numpy(np.stack(some)) for some in (pairs, own)]
+    stacked = [torch.from_numpy(np.stack(moments)) for moments in (pairs, own)]
     return BinMoments(stacked[0], stacked[1], np.array(n), bins.high)
 
 
 def peaks_of_heads(moments: BinMoments, heads: HeadBatch, words: Projected) -> Float[np.ndarray, " head"]:
-    """`peak_height` of heads without biases, before the scale, which it does not depend on."""
+    """Compute the `peak_height` of heads without biases; it does not depend on the scale, which is left out."""
     q, k = words.queries.transpose(0, 1), words.keys.transpose(0, 1)
     n = q.shape[1]
-    every = ((q.mT @ q).double() * (k.mT @ k).double()).sum(dim=(1, 2))
-    itself = (q * k).sum(dim=-1).double().square().sum(dim=1)
-    mean_square = ((every - itself) / (n * (n - 1))).numpy()
+    all_squares = ((q.mT @ q).double() * (k.mT @ k).double()).sum(dim=(1, 2))
+    own_squares = (q * k).sum(dim=-1).double().square().sum(dim=1)
+    mean_square = ((all_squares - own_squares) / (n * (n - 1))).numpy()
     W_turned = (heads.turned(heads.W_Q) @ heads.W_K.mT).flatten(1)
     W_own = W_turned if heads.turn is None else (heads.W_Q @ heads.W_K.mT).flatten(1)
     sums = W_turned @ moments.pairs.flatten(1).T - W_own @ moments.own.flatten(1).T

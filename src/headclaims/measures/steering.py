@@ -1,8 +1,9 @@
 """Steering: the negative eigenvalues of W_sym scaled by α, in the vocabulary map and in the model.
 
-W(α) = W_sym + (α − 1) W₋, where W₋ holds the negative eigenvalues. Its rank can be 2·d_head, more than W_Q and W_K
-hold, so it is put into the scores. Axes: `prompt`, `query` and `key` positions, `pair` all (query, key ≤ query) of a
-prompt, `eigenvalue` the at most 2·d_head of W_sym, ascending, `change` ways of weighting them.
+W(α) = W_sym + (α − 1) W₋, where W₋ is the part of the negative eigenvalues. Its rank can be 2·d_head, more than factors
+W_Q and W_K can hold, so the scores are changed rather than the weights. Axes: `prompt`, `query` and `key` positions,
+`pair` all (query, key ≤ query) of a prompt, `eigenvalue` the at most 2·d_head of W_sym, ascending, `change` ways of
+weighting them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 from headclaims.checkpoint.interface import Head
 from headclaims.circuit.qk_circuit import QKCircuit, RotationAt
 from headclaims.circuit.scatter import Eigenspace
-from headclaims.circuit.symmetric_scores import Kept, part_scores
+from headclaims.circuit.symmetric_scores import QKPart, part_scores
 from headclaims.measures.category_blocks import block_auc
 from headclaims.measures.category_score import Survey
 from headclaims.statistics.resampling import OverTokens, Resampled
@@ -30,32 +31,35 @@ Weights = Float[np.ndarray, "change eigenvalue"]
 
 
 def negative_part(values: Float[np.ndarray, " eigenvalue"]) -> Float[np.ndarray, " eigenvalue"]:
-    """Which eigenvalues W₋ keeps: 1 for negative ones, 0 for others."""
+    """Return the weights of eigenvalues in W₋: 1 for negative ones, 0 for others."""
     return (values < 0).astype(float)
 
 
 def positive_control(values: Float[np.ndarray, " eigenvalue"]) -> Float[np.ndarray, " eigenvalue"]:
-    """The positive eigenvalues in place of the negative ones, scaled so that Σλ² is that of the negative ones."""
+    """Return control weights that select the positive eigenvalues, scaled to the Σλ² of the negative ones."""
     positive = (values > 0).astype(float)
     energy = positive @ np.square(values)
-    wanted = negative_part(values) @ np.square(values)
-    return np.asarray(positive * np.sqrt(wanted / energy) if energy > 0 else positive)
+    negative_energy = negative_part(values) @ np.square(values)
+    return np.asarray(positive * np.sqrt(negative_energy / energy) if energy > 0 else positive)
 
 
 def random_halves(values: Float[np.ndarray, " eigenvalue"], n: int, seed: int) -> Weights:
-    """Controls of equal energy: random halves of all eigenvalues, scaled so that Σλ² is that of the negative ones."""
+    """Draw n control weights that each select a random half of the eigenvalues, scaled to the Σλ² of negative ones."""
     generator = np.random.default_rng([seed, 5])
     halves = np.zeros((n, len(values)))
     for half in halves:
         half[generator.permutation(len(values))[: len(values) // 2]] = 1.0
     energy = halves @ np.square(values)
-    wanted = negative_part(values) @ np.square(values)
-    return halves * np.sqrt(wanted / np.maximum(energy, 1e-300))[:, None]
+    negative_energy = negative_part(values) @ np.square(values)
+    return halves * np.sqrt(negative_energy / np.maximum(energy, 1e-300))[:, None]
 
 
 @dataclass(frozen=True)
 class SteeredMap:
-    """Scores among tokens under W(α), in float64: `symmetric` at α = 1, biases included, and each eigenvalue's part."""
+    """Scores among tokens under W(α), in float64.
+
+    `symmetric` are the scores at α = 1; eigenvalue λ = `values[k]` contributes λ y_k y_kᵀ, y being `coordinates`.
+    """
 
     values: Float[np.ndarray, " eigenvalue"]
     coordinates: Float[np.ndarray, "token eigenvalue"]
@@ -63,7 +67,7 @@ class SteeredMap:
 
     @classmethod
     def of(cls, circuit: QKCircuit, x: Float[Tensor, "token d_model"], biased: bool = True) -> SteeredMap:
-        """At offset 0."""
+        """Compute a head's scores among tokens x (rows of E) at offset 0, with or without both biases."""
         space = Eigenspace.of(circuit)
         values, y = space.values.numpy(), space.coordinates(x)
         scores = (y * values) @ y.T
@@ -77,12 +81,12 @@ class SteeredMap:
     def at(
         self, alpha: float, part: Float[np.ndarray, " eigenvalue"] | None = None
     ) -> Float[np.ndarray, "token token"]:
-        """Scores with a part of the eigenvalues (the negative ones by default) scaled by α."""
+        """Return the scores with a part of the eigenvalues (by default the negative ones) scaled by α."""
         part = negative_part(self.values) if part is None else part
         return self.symmetric + (alpha - 1) * (self.coordinates * (self.values * part)) @ self.coordinates.T
 
     def kept_blocks(self, group: np.ndarray, part: Float[np.ndarray, " eigenvalue"] | None = None) -> OverTokens:
-        """The lowest AUC of group blocks at α = 0, −0.5 and −1, over that at α = 1."""
+        """Return the lowest `block_auc` at α = 0, −0.5 and −1 over that at α = 1, with an interval over tokens."""
         before = block_auc(self.at(1.0), group)
         after = [block_auc(self.at(alpha, part), group) for alpha in STEERED]
 
@@ -95,9 +99,10 @@ class SteeredMap:
 
 @dataclass(frozen=True)
 class SteeredScores:
-    """A head's scores on prompts: `symmetric` at α = 1, and for every pair what each eigenvalue of W_sym adds.
+    """A head's scores on prompts: `symmetric` at α = 1, and in `parts` each eigenvalue's contribution to every pair.
 
-    With rotary positions W_sym and its eigenvalues are those at the pair's offset.
+    `rows` are the pairs' query and key positions. With rotary positions the contributions are those of W_sym at the
+    pair's offset, while `values` are the eigenvalues at offset 0.
     """
 
     symmetric: Float[Tensor, "prompt query key"]
@@ -107,7 +112,7 @@ class SteeredScores:
 
     @classmethod
     def of(cls, circuit: QKCircuit, x: Float[Tensor, "prompt position d_model"], rotation: RotationAt) -> SteeredScores:
-        """From what the head reads: the residual stream after its norm, without gain."""
+        """Compute them from x, the residual stream that the head reads: after its norm, without gain."""
         length = x.shape[1]
         circuit, basis = circuit.on_span()
         x = x @ basis
@@ -123,12 +128,12 @@ class SteeredScores:
             parts.append(y[:, offset:] * y[:, : length - offset] * sign)
             queries.append(torch.arange(offset, length))
             keys.append(torch.arange(0, length - offset))
-        scores = part_scores(circuit, x, rotation, Kept.SYMMETRIC)
+        scores = part_scores(circuit, x, rotation, QKPart.SYMMETRIC)
         assert values is not None
         return cls(scores, torch.cat(parts, dim=1), values, (torch.cat(queries), torch.cat(keys)))
 
     def patterns(self, alpha: float, changes: Weights) -> Iterator[Float[Tensor, "prompt query key"]]:
-        """The pattern with each weighting of the eigenvalues scaled by α."""
+        """Yield the attention pattern under each change: eigenvalue k times 1 + (α − 1) · `changes[change, k]`."""
         added = self.parts @ torch.from_numpy((alpha - 1) * changes).float().T
         for number in range(len(changes)):
             scores = self.symmetric.clone()
@@ -137,7 +142,7 @@ class SteeredScores:
 
 
 def self_preference(survey: Survey, head: Head) -> np.ndarray:
-    """Row values (own attention + copies − attention per kin), to be averaged over rows with kin."""
+    """Return for each row the attention to itself and its copies minus that per kin; meant for rows with kin."""
     position = survey.position(head)
     per_kin = survey.kin_mass[position] / np.maximum(survey.n_kin, 1)
     return np.asarray(survey.own[position] + survey.copy_mass[position] - per_kin)
@@ -145,7 +150,7 @@ def self_preference(survey: Survey, head: Head) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Steered:
-    """Surveys of the head at each of `ALPHAS`, and the clean one."""
+    """Surveys of the head at each of `ALPHAS`, and of the clean run."""
 
     clean: Survey
     at: dict[float, Survey]
@@ -155,29 +160,29 @@ class Steered:
         return np.stack(values), self.clean.has_kin[None]
 
     def swing(self) -> Resampled:
-        """(own + copies − per kin) at α = −1 less that at 1."""
+        """Return the mean `self_preference` at α = −1 minus that at 1, over rows with kin."""
         values = [self_preference(self.at[alpha], self.head) for alpha in (-1.0, 1.0)]
         return Resampled(self.clean.grouped(*self._means(values)), lambda means: means[:, 0] - means[:, 1])
 
     def preference(self) -> Resampled:
-        """(own + copies − per kin) at α = −1."""
+        """Return the mean `self_preference` at α = −1, over rows with kin."""
         values = [self_preference(self.at[-1.0], self.head)]
         return Resampled(self.clean.grouped(*self._means(values)), lambda means: means[:, 0])
 
     def smallest_rise(self) -> Resampled:
-        """The smallest rise of own attention plus copies from one α to the next lower one: above 0 iff monotone."""
+        """Return the smallest rise of own attention plus copies from one α to the next lower one: > 0 iff monotone."""
         values = [s.own[s.position(self.head)] + s.copy_mass[s.position(self.head)] for s in self._falling]
         rows = self.clean.grouped(*self._means(values))
         return Resampled(rows, lambda means: np.diff(means, axis=1).min(axis=1))
 
     def kept_kin(self) -> Resampled:
-        """The lowest kin mass at any α, over that of the clean run."""
+        """Return the lowest kin mass at any α over that of the clean run: means over rows with kin."""
         values = [s.kin_mass[s.position(self.head)] for s in (self.clean, *self._falling)]
         rows = self.clean.grouped(*self._means(values))
         return Resampled(rows, lambda means: means[:, 1:].min(axis=1) / means[:, 0])
 
     def kin_of_the_rest(self, alpha: float) -> float:
-        """Kin mass over what own position and copies leave, at an α: means over rows with kin."""
+        """Return kin mass at an α over the attention that own position and copies leave: means over rows with kin."""
         s = self.at[alpha]
         position, rows = s.position(self.head), s.has_kin
         rest = 1 - s.own[position, rows] - s.copy_mass[position, rows]

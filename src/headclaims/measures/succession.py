@@ -1,4 +1,4 @@
-"""Kinship against its rival, succession: does the head prefer the next word of an ordered category to any other?"""
+"""Succession, the rival explanation of kinship: whether a head prefers the next word of an ordered category."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ CATEGORIES_TO_REDRAW = 3
 
 
 def succession_ratios(survey: Survey, head: Head, place: Int[np.ndarray, " word"]) -> tuple[Resampled, Resampled]:
-    """Attention per successor over attention per other kin, and the same for predecessors.
+    """Return attention per successor over attention per other kin, and the same for predecessors; 1 is no preference.
 
     Each is the quotient of two means over the rows that have both at earlier positions; other kin are neither
-    successor nor predecessor. 1 is no preference. With fewer than three ordered categories the intervals are over
-    prompts alone: two values tell nothing of how categories vary. Raises NotAssessable where no row has both.
+    successor nor predecessor. `place` is each word's place in its succession, −1 for none. With fewer than three
+    ordered categories the intervals are over prompts alone, as two values do not show how categories vary. Raises
+    NotAssessable where no row has both.
     """
     position, related = survey.position(head), kin(survey.prompts.words)
     step = np.where(related & (place >= 0)[:, None] & (place >= 0), place[None, :] - place[:, None], 0)
@@ -44,7 +45,7 @@ def _ratio(
 def _per_token(
     survey: Survey, position: int, which: Bool[np.ndarray, "word word"]
 ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:
-    """Attention per earlier token that stands in a relation to the row's word, and how many there are."""
+    """Return attention per earlier word that `which` relates to the row's word, and the number of such words."""
     of_row = np.pad(which, ((0, 1), (0, 0)))[survey.word_of_row]
     n = (survey.word_counts * of_row).sum(axis=1)
     return (survey.word_mass[position] * of_row).sum(axis=1, dtype=np.float64) / np.maximum(n, 1), n

@@ -1,6 +1,6 @@
-"""The write-up's rules of what the head attends to, on rows with kin: kin, and not the word itself.
+"""The write-up's three rules of what the head attends to: kin, not the word itself, and BOS where there are no kin.
 
-Each statistic can be taken of any head of a survey: of the target, and of others as its null.
+Each statistic can be computed for any head of a survey: for the target, and for others as its null.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from headclaims.statistics.resampling import GroupedRows, Resampled
 
 @dataclass(frozen=True)
 class PairSurvey:
-    """Attention to BOS from the last position of matched pairs: without kin first, then with."""
+    """Attention to BOS from the last position of matched pairs: index 0 without kin, index 1 with kin."""
 
     pairs: MatchedPairs
     heads: tuple[Head, ...]
@@ -29,21 +29,21 @@ class PairSurvey:
 
 
 def survey_pairs(checkpoint: Checkpoint, pairs: MatchedPairs, heads: Sequence[Head], at_once: int = 16) -> PairSurvey:
-    """Run the model on both prompts of each pair and keep what the last position gives to BOS."""
+    """Run the model on both prompts of each pair and record the attention of the last position to BOS."""
     layers = sorted({head.layer for head in heads})
     names = [pattern_name(layer) for layer in layers]
     sides = []
     for prompts in (pairs.without, pairs.with_kin):
         last = []
-        for some in torch.from_numpy(prompts.tokens).split(at_once):
-            run = checkpoint.run(some, record=names)
+        for batch in torch.from_numpy(prompts.tokens).split(at_once):
+            run = checkpoint.run(batch, record=names)
             last.append(patterns_of(run, heads)[..., -1, 0])
         sides.append(np.concatenate(last, axis=1, dtype=np.float64))
     return PairSurvey(pairs, tuple(heads), np.stack(sides, axis=1))
 
 
 def kin_preference(survey: Survey, head: Head) -> Resampled:
-    """Mean kin mass over mean uniform share n_kin/(i + 1), both over rows with kin: 1 is what uniform attention gives.
+    """Return mean kin mass over mean uniform share n_kin/(i + 1), both over rows with kin: 1 for uniform attention.
 
     Raises NotAssessable where no row has kin.
     """
@@ -55,10 +55,11 @@ def kin_preference(survey: Survey, head: Head) -> Resampled:
 
 
 def self_suppression(survey: Survey, head: Head) -> Resampled:
-    """The smaller of two mean differences, in attention, over rows with kin.
+    """Return the smaller of two mean differences in attention.
 
-    Attention per kin less that to the own position; and, over those that also have earlier copies of the word,
-    attention per kin less that per copy. Raises NotAssessable where there are no such rows.
+    The first is attention per kin minus that to the own position, over rows with kin; the second is attention per kin
+    minus that per copy, over rows with both kin and earlier copies of the word. Raises NotAssessable where no row has
+    both.
     """
     position = survey.position(head)
     with_copies = survey.has_kin & (survey.n_copies > 0)
@@ -72,9 +73,9 @@ def self_suppression(survey: Survey, head: Head) -> Resampled:
 
 
 def bos_fallback(pairs: PairSurvey, head: Head) -> tuple[Resampled, Resampled]:
-    """Attention of the last word to BOS where it has no kin, and how much more that is than where it has.
+    """Return the last word's mean attention to BOS without kin, and the mean difference to that with kin.
 
-    The first is a mean over pairs, the second the mean paired difference; a row belongs to its last word's category.
+    Both are over matched pairs; for resampling a prompt belongs to the category of its last word.
     """
     without, with_kin = pairs.bos[pairs.heads.index(head)]
     values = np.stack([without, with_kin])[..., None]

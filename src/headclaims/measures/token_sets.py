@@ -24,7 +24,7 @@ class Groups:
 
     @classmethod
     def of(cls, words: WordList, single_token: Callable[[str], int | None]) -> Groups:
-        """The words of a list that counts."""
+        """Group the words of a list by category; all of them must be one token with a leading space."""
         ids = [single_token(" " + word) for word in words.words]
         return cls(torch.tensor(ids), np.asarray(words.category_of_word))
 
@@ -40,7 +40,7 @@ class CommonWords:
     def of(
         cls, words: Sequence[str], single_token: Callable[[str], int | None], vocabulary: Sequence[str]
     ) -> CommonWords:
-        """A variant differs in case and white space around it alone."""
+        """Find the words' tokens and variants, which differ from the word in case and surrounding space alone."""
         of_form: dict[str, list[int]] = {}
         for token, text in enumerate(vocabulary):
             of_form.setdefault(form(text), []).append(token)
@@ -54,18 +54,18 @@ class CommonWords:
 
 @dataclass(frozen=True)
 class TokenSets:
-    """The sets that map claims are about; None where the tokenizer can't give one."""
+    """The sets that map claims are about; None where the tokenizer cannot give one."""
 
     words: Groups
     groups: Groups | None
     common: CommonWords | None
     probes: Probes | None
     labels: Mapping[int, str] | None = None
-    """The categories of common words, by their number among these."""
+    """Category of common words, by their index in `common`."""
 
     @cached_property
     def needed(self) -> Int[Tensor, " token"]:
-        """All tokens of all sets, ascending, each once."""
+        """Tokens of all sets, ascending, each once."""
         parts = [self.words.tokens]
         if self.groups is not None:
             parts.append(self.groups.tokens)

@@ -1,11 +1,10 @@
-"""Whom category words attend to over the whole vocabulary: the ten highest-scoring keys of each.
+"""The ten highest-scoring keys of category words over the whole vocabulary.
 
-Axes: `token` the vocabulary, `probe` the category words that ask, `category` of either list.
+Axes: `token` the vocabulary, `probe` the category words used as queries, `category` the categories of all word lists.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +21,10 @@ from headclaims.statistics.resampling import OverTokens
 from headclaims.vocabulary.scores import Swept, TokenScores, sweep, sweep_heads
 
 TOP = 10
-# Of these two categories of the write-up every number of so many digits is a member.
-DIGITS = {"numbers": re.compile(r"\d\d", re.ASCII), "years": re.compile(r"\d{4}", re.ASCII)}
 
 
 def merged(lists: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
-    """Categories of the same name in several lists as one, each word once."""
+    """Merge the categories of several lists by name; each word occurs once in a category."""
     together: dict[str, dict[str, None]] = {}
     for categories in lists:
         for name, members in categories.items():
@@ -37,27 +34,32 @@ def merged(lists: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Membership:
-    """Which tokens, by their form, are words of a category; of those in `DIGITS` every number of so many digits is."""
+    """The members of a category: the forms of its words and, with `digits`, every number of that length."""
 
     name: str
     forms: frozenset[str]
-
-    @classmethod
-    def of(cls, name: str, words: Iterable[str]) -> Membership:
-        """Of a category and its words."""
-        return cls(name, frozenset(form(word) for word in words))
+    digits: int | None = None
 
     def __contains__(self, text: str) -> bool:
-        """Whether a form is one of a member."""
-        return text in self.forms or (self.name in DIGITS and bool(DIGITS[self.name].fullmatch(text)))
+        """Return whether a form is that of a member."""
+        return text in self.forms or (len(text) == self.digits and text.isascii() and text.isdecimal())
+
+
+def memberships(lists: Sequence[WordList], categories: Mapping[str, Sequence[str]]) -> list[Membership]:
+    """Return the membership of each category, whose words come from these lists."""
+    digits = {name: n for words in lists for name, n in words.digits.items()}
+    return [
+        Membership(name, frozenset(form(word) for word in words), digits.get(name))
+        for name, words in categories.items()
+    ]
 
 
 @dataclass(frozen=True)
 class Probes:
-    """Category words that ask, and who is whose kin in the vocabulary.
+    """Category words used as queries, and what is needed to tell their kin in the vocabulary.
 
-    `form_of[token]` numbers the tokens' forms, case and space aside; `member[category, token]` says which tokens are a
-    word of a category, in any form.
+    `form_of[token]` is a number that tokens share iff they differ in case and space alone; `member[category, token]`
+    says whether a token is a word of a category, whatever its case and space.
     """
 
     tokens: Int[np.ndarray, " probe"]
@@ -67,14 +69,14 @@ class Probes:
 
 
 def form(token: str) -> str:
-    """A token without its space, in lower case: what case and space variants share."""
+    """Return a token's text without surrounding space and case, which its variants share."""
     return token.strip().casefold()
 
 
 def probes(lists: Sequence[WordList], single_token: Callable[[str], int | None], vocabulary: Sequence[str]) -> Probes:
-    """The words of these lists that count, each once, against the vocabulary's tokens as text.
+    """Build the probes: the words of these lists that count for the checkpoint; `vocabulary` are all tokens as text.
 
-    Categories of the same name in several lists are one. Raises NotAssessable where fewer than two categories count.
+    Categories of the same name in several lists are merged. Raises NotAssessable where fewer than two categories count.
     """
     categories = merged(counted_categories(words.categories, single_token) for words in lists)
     if len(categories) < 2:
@@ -83,10 +85,9 @@ def probes(lists: Sequence[WordList], single_token: Callable[[str], int | None],
     number_of = {text: number for number, text in enumerate(dict.fromkeys(forms))}
     form_of = np.array([number_of[text] for text in forms])
     member = np.zeros((len(categories), len(number_of)), dtype=bool)
-    # What can be a member: a word of a category, or a number.
+    # Only words of a category and numbers can be members.
     numbers = {text for text in number_of if text.isdecimal()}
-    for row, (name, words) in zip(member, categories.items(), strict=True):
-        members = Membership.of(name, words)
+    for row, members in zip(member, memberships(lists, categories), strict=True):
         row[[number_of[text] for text in (members.forms & number_of.keys()) | numbers if text in members]] = True
     return Probes(
         np.array([token_id(single_token, word) for words in categories.values() for word in words]),
@@ -98,7 +99,7 @@ def probes(lists: Sequence[WordList], single_token: Callable[[str], int | None],
 
 @dataclass(frozen=True)
 class TopAttended:
-    """For each probe: how many of its category are among its ten highest keys, and whether a form of itself is."""
+    """For each probe, the number of kin among its ten highest keys, whether it or a variant is among them, the keys."""
 
     kin: Int[np.ndarray, " probe"]
     itself: Bool[np.ndarray, " probe"]
@@ -106,33 +107,32 @@ class TopAttended:
 
     @property
     def mean_kin(self) -> OverTokens:
-        """The mean number of kin among the ten."""
+        """Mean number of kin among the ten, with an interval over probes."""
         kin = self.kin.astype(float)
         return OverTokens(len(kin), lambda weights: weights @ kin / weights.sum(axis=1))
 
     @property
     def share_itself(self) -> OverTokens:
-        """The share of probes that have themselves, or a case or space variant, among the ten."""
+        """Share of probes with themselves, or a case or space variant, among the ten, with an interval over probes."""
         itself = self.itself.astype(float)
         return OverTokens(len(itself), lambda weights: weights @ itself / weights.sum(axis=1))
 
 
-def top_attended(asking: Probes, scores: TokenScores) -> TopAttended:
-    """The ten highest keys of each probe in `scores`: queries the probes, keys the vocabulary."""
-    return top_attended_by(asking, [scores])[0]
+def top_attended(queries: Probes, scores: TokenScores) -> TopAttended:
+    """Find the ten highest keys of each probe; the queries of `scores` are the probes, its keys the vocabulary."""
+    return top_attended_by(queries, [scores])[0]
 
 
-def top_attended_by(asking: Probes, heads: Sequence[TokenScores]) -> list[TopAttended]:
-    """`top_attended` of several heads, in one pass."""
-    return [_of(asking, swept) for swept in sweep_heads(heads, torch.from_numpy(asking.tokens), TOP)]
+def top_attended_by(queries: Probes, heads: Sequence[TokenScores]) -> list[TopAttended]:
+    """Compute the `top_attended` of several heads in one pass."""
+    return [_of(queries, swept) for swept in sweep_heads(heads, torch.from_numpy(queries.tokens), TOP)]
 
 
-def _of(asking: Probes, swept: Swept) -> TopAttended:
-    found = swept.keys
-    top = found.numpy()
-    same = asking.form_of[top] == asking.form_of[asking.tokens][:, None]
-    related = asking.member[asking.category[:, None], top] & ~same
-    return TopAttended(related.sum(axis=1), same.any(axis=1), found)
+def _of(queries: Probes, swept: Swept) -> TopAttended:
+    top = swept.keys.numpy()
+    same = queries.form_of[top] == queries.form_of[queries.tokens][:, None]
+    related = queries.member[queries.category[:, None], top] & ~same
+    return TopAttended(related.sum(axis=1), same.any(axis=1), swept.keys)
 
 
 def published_overlap(
@@ -141,9 +141,9 @@ def published_overlap(
     vocabulary: Sequence[str],
     scores_of: Callable[[Int[Tensor, " query"]], TokenScores],
 ) -> dict[str, int]:
-    """For each published list (by its probe) how many of its entries are among the probe's ten highest keys.
+    """Count for each published list, by its probe, the entries that are among the probe's ten highest keys.
 
-    Entries are compared as multisets, case kept and spaces off, since the write-up drops space marks unevenly.
+    Entries are compared as multisets, with their case but without spaces, since the write-up omits some space marks.
     """
     overlap = {}
     for word, entries in published.items():
@@ -151,8 +151,8 @@ def published_overlap(
         if token is None:
             overlap[word] = 0
             continue
-        asked = torch.tensor([token])
-        keys = sweep(scores_of(asked), asked, TOP).keys[0].tolist()
-        found = Counter(vocabulary[key].strip() for key in keys)
-        overlap[word] = sum((found & Counter(entry.strip("_ ") for entry in entries)).values())
+        query = torch.tensor([token])
+        keys = sweep(scores_of(query), query, TOP).keys[0].tolist()
+        top = Counter(vocabulary[key].strip() for key in keys)
+        overlap[word] = sum((top & Counter(entry.strip("_ ") for entry in entries)).values())
     return overlap

@@ -1,4 +1,4 @@
-"""Category prompts and their target mask.
+"""Category prompts (random words of several categories) and their target mask.
 
 Axes: `prompt`, `position` (0 is BOS), `query` and `key` positions, `word` (an index into the list's words).
 """
@@ -23,9 +23,8 @@ SHORTEST = 3
 class CategoryPrompts:
     """Prompts of equal length: BOS, then words drawn from a list's categories.
 
-    `word_at[prompt, position]` is the index of the word in `words.words`, −1 at BOS; `tokens` holds the
-    checkpoint's ids of the same shape, None where the prompts were recorded elsewhere; `numbers` says which prompts
-    of the whole run these are.
+    `word_at` holds indices into `words.words`, −1 at BOS; `tokens` the checkpoint's ids, None where the prompts were
+    recorded elsewhere; `numbers` each prompt's number in the whole run.
     """
 
     words: WordList
@@ -38,24 +37,24 @@ class CategoryPrompts:
 
     @property
     def length(self) -> int:
-        """Tokens a prompt, BOS among them."""
+        """Number of tokens in each prompt, BOS included."""
         return int(self.word_at.shape[1])
 
     @property
     def category_at(self) -> Int[np.ndarray, "prompt position"]:
-        """The category of each position's word, −1 at BOS."""
+        """Index of the category of each position's word, −1 at BOS."""
         category = np.append(np.asarray(self.words.category_of_word), -1)
         return category[self.word_at]
 
     def subset(self, chosen: slice) -> CategoryPrompts:
-        """Some of the prompts."""
+        """Return the prompts of a slice."""
         tokens = None if self.tokens is None else self.tokens[chosen]
         return CategoryPrompts(self.words, self.word_at[chosen], tokens, self.numbers[chosen])
 
     def halves(self) -> tuple[CategoryPrompts, CategoryPrompts]:
-        """The first half, on which `--head auto` chooses, and the second, on which it judges.
+        """Split the prompts: `--head auto` chooses a head on the first half, and claims are judged on the second.
 
-        Raises BadInput where there are fewer than two prompts.
+        Raises BadInput for fewer than two prompts.
         """
         if len(self) < 2:
             raise BadInput(
@@ -73,12 +72,12 @@ def category_prompts(
     length: int = DEFAULT_LENGTH,
     seed: int = 0,
 ) -> CategoryPrompts:
-    """Draw prompts: BOS, then `length` − 1 times a category uniformly and one of its words uniformly.
+    """Draw prompts of BOS and `length` − 1 words, each a uniformly drawn word of a uniformly drawn category.
 
-    Draws are with replacement, from one generator seeded by `seed`. `words` holds only words that count
-    (`WordList.that_count`); `single_token(" " + word)` gives their ids, `bos` is put first by hand.
+    Draws are with replacement, from one generator seeded by `seed`. `words` must hold only words that are one token
+    (`WordList.that_count`); `single_token(" " + word)` gives their ids.
 
-    Raises ValueError for no prompts or a length under 3.
+    Raises ValueError for fewer than 1 prompt, a length under 3, or a word of several tokens.
     """
     if n_prompts < 1:
         raise ValueError(f"{n_prompts} prompts; wanted 1 or more")
@@ -100,7 +99,7 @@ def category_prompts(
 
 
 def token_id(single_token: Callable[[str], int | None], word: str) -> int:
-    """The token of a word with a leading space; raises ValueError where it is several."""
+    """Return the id of a word with a leading space; raises ValueError where it is several tokens."""
     token = single_token(" " + word)
     if token is None:
         raise ValueError(f"{word!r} is several tokens; wanted only words that count for the checkpoint")
@@ -108,11 +107,11 @@ def token_id(single_token: Callable[[str], int | None], word: str) -> int:
 
 
 def recorded_prompts(words: WordList, recorded: Sequence[Sequence[str]]) -> CategoryPrompts:
-    """The prompts of a recorded file, read by the word list.
+    """Convert a file's recorded prompts to category prompts, without token ids.
 
-    `recorded[prompt][position]` are token strings as the tokenizer writes them, position 0 being BOS.
+    `recorded[prompt][position]` is a token as text, with its leading space; position 0 is BOS.
 
-    Raises NotAssessable where a token is no word of the list, or prompts differ in length.
+    Raises NotAssessable where a token is not a word of the list, or prompts differ in length.
     """
     lengths = {len(prompt) for prompt in recorded}
     if len(lengths) != 1:
@@ -129,14 +128,17 @@ def recorded_prompts(words: WordList, recorded: Sequence[Sequence[str]]) -> Cate
 
 
 def kin(words: WordList) -> Bool[np.ndarray, "word word"]:
-    """kin[v, w]: v and w are of the same category and not the same word."""
+    """Return which pairs of words are kin: two different words of the same category."""
     category = np.asarray(words.category_of_word)
     return np.equal.outer(category, category) & ~np.eye(len(category), dtype=bool)
 
 
 def target_mask(prompts: CategoryPrompts) -> Bool[np.ndarray, "prompt query key"]:
-    """M[i, j] = 1 iff 1 ≤ j < i, same category, different word; a row without such a j has M[i, 0] = 1."""
-    related = np.pad(kin(prompts.words), (0, 1))  # index −1, BOS, is kin of nothing
+    """Return M, the positions that the head should attend to: earlier kin, or BOS where a row has none.
+
+    M[i, j] = 1 iff 1 ≤ j < i and j's word is kin of i's; a row without such a j has M[i, 0] = 1.
+    """
+    related = np.pad(kin(prompts.words), (0, 1))  # BOS, index −1, has no kin
     mask = related[prompts.word_at[:, :, None], prompts.word_at[:, None, :]]
     mask &= np.tri(prompts.length, k=-1, dtype=bool)
     mask[:, :, 0] = ~mask.any(axis=2)

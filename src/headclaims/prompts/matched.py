@@ -1,6 +1,6 @@
-"""Prompts made for one question: matched pairs with and without kin, and prompts that hold successions.
+"""Prompts built for one question: matched pairs with and without kin, and prompts that contain successions.
 
-Axes as in `prompts`: `prompt`, `position` (0 is BOS), `word` (an index into the list's words).
+Axes as in `prompts.category`: `prompt`, `position` (0 is BOS), `word` (an index into the list's words).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ NUMBERS = tuple(str(number) for number in range(10, 100))
 
 @dataclass(frozen=True)
 class MatchedPairs:
-    """Prompts that differ in their last word alone: one without kin in the prefix, one with.
+    """Pairs of prompts that differ in their last word alone, which has kin in the prefix in one of them only.
 
-    The prefix lacks one category. The last word of `without` is of that category; that of `with_kin` is of a category
-    that stands there at least twice, once at least in another word.
+    The prefix lacks one category. The last word of `without` is of that category; the last word of `with_kin` is of a
+    category that occurs at least twice in the prefix, at least once as a different word.
     """
 
     without: CategoryPrompts
@@ -40,11 +40,13 @@ class MatchedPairs:
 def matched_pairs(
     words: WordList, single_token: SingleToken, bos: int, n_pairs: int, length: int, seed: int
 ) -> MatchedPairs:
-    """Draw pairs: the lacking category uniformly, a category prompt over the others as prefix, then both last words.
+    """Draw `n_pairs` matched pairs of prompts of `length` tokens.
 
-    The category of the second last word is drawn uniformly among those that qualify, its word uniformly among those
-    that have kin in the prefix. Raises NotAssessable where prompts are too short, or categories too few, for a
-    category to stand there twice.
+    The lacking category is drawn uniformly, and the prefix is a category prompt over the others. For the last word of
+    `with_kin` a category is drawn uniformly among those that qualify, then one of its words with kin in the prefix.
+
+    Raises ValueError for fewer than 1 pair, and NotAssessable where prompts are too short, or categories too few, for
+    a category to occur twice.
     """
     if n_pairs < 1:
         raise ValueError(f"{n_pairs} pairs; wanted 1 or more")
@@ -71,7 +73,10 @@ def _prefix(
     lacking: int,
     length: int,
 ) -> tuple[Int[np.ndarray, " position"], Int[np.ndarray, " candidate"]]:
-    """A prefix without the lacking category, and the words of categories twice in it that have kin there."""
+    """Draw a prefix without the lacking category; returns it and the words that can follow it in `with_kin`.
+
+    These have kin in the prefix and are of a category that occurs there twice. Raises NotAssessable after 200 attempts.
+    """
     others = [c for c in range(category_of.max() + 1) if c != lacking]
     for _ in range(ATTEMPTS):
         categories = generator.choice(others, size=length)
@@ -102,7 +107,10 @@ def _ids(
 
 @dataclass(frozen=True)
 class SuccessionPrompts:
-    """Category prompts some of whose categories are successions; `place` is a word's place in its own, −1 elsewhere."""
+    """Category prompts whose ordered categories appear as stretches of their succession.
+
+    `place` is each word's place in its succession, −1 for words of other categories.
+    """
 
     prompts: CategoryPrompts
     place: Int[np.ndarray, " word"]
@@ -111,10 +119,11 @@ class SuccessionPrompts:
 def successions(
     full: WordList, counted: WordList, single_token: SingleToken
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """The ordered categories of a list, each in its whole order, and for those that can't be used why not.
+    """Return the usable ordered categories of a list with their full order, and why each other one cannot be used.
 
-    Those are the list's `ordered` ones, and any whose words are all two-digit numbers, ordered by +1 from 10 to 99. A
-    category can be used where some stretch of six of its words holds three that count, two of them neighbours.
+    Ordered are the list's `ordered` categories, and those whose words are all two-digit numbers, with the order 10 to
+    99. A category is usable where some stretch of six words of its order holds three that count, two of them
+    neighbours. `counted` holds the words that count for the checkpoint.
     """
     usable, why_not = {}, []
     numeric = [c for c, members in full.categories.items() if all(TWO_DIGITS.fullmatch(word) for word in members)]
@@ -132,9 +141,9 @@ def successions(
 
 
 def _counts(full: WordList, category: str, order: Sequence[str], single_token: SingleToken) -> list[bool]:
-    """Which words of an order can stand for a category: single tokens, and of no other category.
+    """Return which words of an order can be used for its category: single tokens that are in no other category.
 
-    Where a list has several categories of numbers these are no kin of one another, and keep to their own words.
+    Where a list has several categories of numbers, each keeps to its own words, as they are not kin of one another.
     """
     others = {word for other, words in full.categories.items() if other != category for word in words}
     numeric = sum(all(TWO_DIGITS.fullmatch(word) for word in members) for members in full.categories.values())
@@ -143,7 +152,7 @@ def _counts(full: WordList, category: str, order: Sequence[str], single_token: S
 
 
 def _windows(counts: Sequence[bool]) -> list[int]:
-    """Where a stretch of six can begin: three of its words count, two of them neighbours."""
+    """Return the places where a usable stretch of six begins: three of its words count, two of them neighbours."""
     starts = range(max(1, len(counts) - WINDOW + 1))
     stretches = [list(counts[start : start + WINDOW]) for start in starts]
     return [
@@ -156,10 +165,10 @@ def _windows(counts: Sequence[bool]) -> list[int]:
 def succession_prompts(
     full: WordList, counted: WordList, single_token: SingleToken, bos: int, n_prompts: int, length: int, seed: int
 ) -> SuccessionPrompts:
-    """Category prompts over the counted list in which each ordered category is a stretch of six of its succession.
+    """Draw category prompts whose words of each ordered category come from six consecutive words of its succession.
 
-    A new stretch for every prompt, so that successors stand there often. Raises NotAssessable where the list has no
-    ordered category that can be used.
+    The stretch is drawn anew for every prompt; being short, it makes successors frequent. `counted` is the part of the
+    list `full` that counts for the checkpoint. Raises NotAssessable where no ordered category is usable.
     """
     orders, why_not = successions(full, counted, single_token)
     if not orders:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from headclaims.errors import BadInput, NotAssessable
 
-BUILT_IN = ("write-up", "held-out")
 WORDS_FOR_A_CATEGORY = 3
 GROUPS = 3
 COMMON_WORDS = 3000
@@ -23,11 +21,16 @@ WORDS_TO_TRY = 30_000
 
 @dataclass(frozen=True)
 class WordList:
-    """Categories of words, each word in exactly one; `ordered` names those whose order is a succession."""
+    """Categories of words, each word in exactly one.
+
+    `ordered` names the categories whose order is a succession; in one of `digits` every number of so many digits is a
+    member, too.
+    """
 
     name: str
     categories: dict[str, tuple[str, ...]]
     ordered: tuple[str, ...] = ()
+    digits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -40,43 +43,76 @@ class WordList:
         return tuple(c for c, members in enumerate(self.categories.values()) for _ in members)
 
     def that_count(self, single_token: Callable[[str], int | None], checkpoint: str) -> WordList:
-        """The part of the list that counts for a checkpoint.
+        """Return the part of the list that counts for a checkpoint.
 
         A word counts if `" " + word` is one token there, a category if three or more of its words do.
         `single_token(text)` gives that token's id, or None where the text is several tokens.
 
         Raises NotAssessable where fewer than two categories survive: then no word is of another category.
         """
-        kept = counted_categories(self.categories, single_token)
-        if len(kept) < 2:
+        counted = counted_categories(self.categories, single_token)
+        if len(counted) < 2:
             raise NotAssessable(
-                _too_few(f"word list {self.name!r}", "categories", self.categories, kept, checkpoint, 2)
+                _too_few(f"word list {self.name!r}", "categories", self.categories, counted, checkpoint, 2)
             )
-        return WordList(self.name, kept, tuple(c for c in self.ordered if c in kept))
+        ordered, digits = (
+            tuple(c for c in self.ordered if c in counted),
+            {c: n for c, n in self.digits.items() if c in counted},
+        )
+        return WordList(self.name, counted, ordered, digits)
 
 
-def load_words(spec: str) -> WordList:
-    """The word list that `--words` names: `write-up`, `held-out`, or the path of a TOML file.
+@dataclass(frozen=True)
+class WordLists:
+    """The word lists of a claim set by name, the one that is its default, and its tokens in groups."""
 
-    A file has a table `[categories]` with one list of words a category, and optionally, above it,
-    `ordered`: the categories whose list order is a succession.
+    lists: Mapping[str, WordList]
+    default: str
+    groups: WordList | None
 
-    Raises BadInput, with one line, for a file that is not there or not of this form.
+    @classmethod
+    def read(cls, folder: Path, groups: Path, default: str | None = None) -> WordLists:
+        """Read `*.toml` of a folder, the engine's own list where there is none, and the groups of a file.
+
+        `default` names the list for audits that name none, the first of `lists`; without it that is the first by name.
+        Raises BadInput, in one line, for a file that isn't of the form that `WordLists.load` wants, or a default that
+        there isn't.
+        """
+        paths = sorted(folder.glob("*.toml"), key=lambda path: (path.stem != default, path.stem))
+        paths = paths or [Path(__file__).with_name("default.toml")]
+        lists = {path.stem: _read_list(path.stem, path) for path in paths}
+        if default is not None and default not in lists:
+            raise BadInput(f"{folder}: no word list {default!r}; wanted one of {', '.join(lists)}")
+        return cls(lists, default or next(iter(lists)), _read_list("groups", groups) if groups.is_file() else None)
+
+    @property
+    def every(self) -> list[WordList]:
+        """All lists of the set."""
+        return list(self.lists.values())
+
+    def load(self, spec: str | None) -> WordList:
+        """Return the list of a name, that of a TOML file by its path, or the default.
+
+        A file has a table `[categories]` with one list of words a category, and optionally, above it, `ordered`: the
+        categories whose list order is a succession; and a table `[digits]`. Raises BadInput, in one line, for a file
+        that is not there or not of this form.
+        """
+        name = self.default if spec is None else spec
+        if name in self.lists:
+            return self.lists[name]
+        path = Path(os.path.expanduser(name))
+        if not os.path.isfile(path):
+            raise BadInput(f"--words {name}: no such file; wanted {', '.join(self.lists)} or the path of a TOML file")
+        return _read_list(name, path)
+
+
+def group_tokens(groups: WordList | None, single_token: Callable[[str], int | None], checkpoint: str) -> WordList:
+    """Return the tokens of a set's groups that count for a checkpoint; of those that differ by case alone the first.
+
+    Raises NotAssessable where the set has none, or fewer than three groups of three are left.
     """
-    text = _built_in(f"words-{spec}") if spec in BUILT_IN else _read(spec)
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"--words {spec}: not a TOML file: {error}") from error
-    return _parse(spec, content)
-
-
-def group_tokens(single_token: Callable[[str], int | None], checkpoint: str) -> WordList:
-    """The write-up's group tokens that count for a checkpoint; of those that differ by case alone the first.
-
-    Raises NotAssessable where fewer than three groups of three are left.
-    """
-    groups = _parse("groups", tomllib.loads(_built_in("groups-write-up")))
+    if groups is None:
+        raise NotAssessable("the claim set has no group tokens (groups.toml)")
     distinct = {
         group: tuple({word.casefold(): word for word in reversed(members)}.values())[::-1]
         for group, members in counted_categories(groups.categories, single_token, fewest=1).items()
@@ -92,7 +128,7 @@ def counted_categories(
     single_token: Callable[[str], int | None],
     fewest: int = WORDS_FOR_A_CATEGORY,
 ) -> dict[str, tuple[str, ...]]:
-    """The categories of which `fewest` or more words are one token with a leading space, with those words alone."""
+    """Return the categories with `fewest` or more words that are one token with a leading space, with those words."""
     counted = {
         category: tuple(word for word in members if single_token(" " + word) is not None)
         for category, members in categories.items()
@@ -117,7 +153,7 @@ def _too_few(
 def common_words(
     single_token: Callable[[str], int | None], vocabulary: Sequence[str], checkpoint: str
 ) -> tuple[str, ...]:
-    """The 3,000 most frequent English words (wordfreq) that are one token with a leading space, most frequent first.
+    """Return the 3,000 most frequent English words that are one token with a leading space, most frequent first.
 
     Words are of letters alone, in lower case as wordfreq has them; those that are no text of the vocabulary need no
     asking. Raises NotAssessable where there are under 300.
@@ -139,24 +175,22 @@ def common_words(
     return words
 
 
-def _built_in(name: str) -> str:
-    return (files("headclaims") / "data" / f"{name}.toml").read_text(encoding="utf-8")
-
-
-def _read(spec: str) -> str:
-    path = Path(os.path.expanduser(spec))
-    if not os.path.isfile(path):
-        raise BadInput(f"--words {spec}: no such file; wanted {', '.join(BUILT_IN)} or the path of a TOML file")
+def _read_list(name: str, path: Path) -> WordList:
+    """Read one list; raises BadInput in one line."""
     try:
-        return path.read_text(encoding="utf-8")
+        # An editor's byte order mark is no part of the text.
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise BadInput(f"--words {name}: not a TOML file: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"--words {spec}: cannot be read as text: {error}") from error
+        raise BadInput(f"--words {name}: cannot be read as text: {error}") from error
+    return _parse(name, content)
 
 
 def _parse(spec: str, content: dict[str, Any]) -> WordList:
-    unknown = sorted(set(content) - {"categories", "ordered"})
+    unknown = sorted(set(content) - {"categories", "ordered", "digits"})
     if unknown:
-        raise BadInput(f"--words {spec}: unknown key {unknown[0]!r}; wanted [categories] and ordered")
+        raise BadInput(f"--words {spec}: unknown key {unknown[0]!r}; wanted [categories], ordered and [digits]")
     categories = content.get("categories")
     if not isinstance(categories, dict) or not categories:
         raise BadInput(f"--words {spec}: no table [categories]; wanted one list of words a category")
@@ -176,4 +210,10 @@ def _parse(spec: str, content: dict[str, Any]) -> WordList:
     for category in ordered:
         if category not in categories:
             raise BadInput(f"--words {spec}: ordered names {category!r}, which is no category of the file")
-    return WordList(spec, {c: tuple(members) for c, members in categories.items()}, tuple(ordered))
+    digits = content.get("digits", {})
+    if not isinstance(digits, dict) or not all(type(n) is int and n > 0 for n in digits.values()):
+        raise BadInput(f"--words {spec}: digits is no table of whole numbers by category")
+    for category in digits:
+        if category not in categories:
+            raise BadInput(f"--words {spec}: digits names {category!r}, which is no category of the file")
+    return WordList(spec, {c: tuple(members) for c, members in categories.items()}, tuple(ordered), digits)

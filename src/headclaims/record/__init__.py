@@ -1,0 +1,1 @@
+"""The record of an audit, `claims.json`: written, read back and checked."""

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
-from headclaims import __version__
 from headclaims.statistics.multiplicity import adjusted
 from headclaims.statistics.verdict import Flag, Judgement, Measurement, Verdict, is_found
-
-SCHEMA = 1
-RECORD_FILE, MARKDOWN_FILE = "claims.json", "claims.md"
 
 
 @dataclass
@@ -56,6 +46,8 @@ class ClaimEntry:
     variants: list[VariantEntry] = field(default_factory=list)
     reason: str | None = None
     seconds: float = 0.0
+    p_adjusted: float | None = None
+    """The claim's p, the largest over its nulls, adjusted over the record's empirical claims (Benjamini–Hochberg)."""
 
     def conclude(self, measurement: Measurement, judgement: Judgement, measured: Mapping[str, float | int]) -> None:
         """Enter a measurement (its statistic first, then what else was measured) and its judgement."""
@@ -71,7 +63,7 @@ class ClaimEntry:
 
     @property
     def statistic(self) -> tuple[str, float | int] | None:
-        """The name and value of the claim's statistic."""
+        """The name and value of the claim's statistic; None where nothing was measured."""
         return next(iter(self.measured.items()), None)
 
     @property
@@ -81,7 +73,7 @@ class ClaimEntry:
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> ClaimEntry:
-        """An entry out of its JSON form."""
+        """Return the entry that a JSON object holds."""
         return cls(
             **entry
             | {
@@ -94,83 +86,29 @@ class ClaimEntry:
 
 
 def adjust(claims: Sequence[ClaimEntry]) -> None:
-    """Fill in p_adjusted: Benjamini–Hochberg over all p-values of the record's empirical claims."""
-    entries = [
-        null
-        for claim in claims
-        if Flag.BY_CONSTRUCTION not in claim.flags
-        for null in claim.nulls
-        if null.p is not None
-    ]
-    for null, p in zip(entries, adjusted([null.p for null in entries if null.p is not None]), strict=True):
+    """Fill in adjusted p-values of the record's empirical claims (Benjamini–Hochberg): by null and by claim.
+
+    A claim's own p is the largest over its nulls; one with a missing null has none.
+    """
+    empirical = [claim for claim in claims if Flag.BY_CONSTRUCTION not in claim.flags]
+    nulls = [null for claim in empirical for null in claim.nulls if null.p is not None]
+    for null, p in zip(nulls, adjusted([null.p for null in nulls if null.p is not None]), strict=True):
         null.p_adjusted = p
+    largest = {
+        claim.id: max(null.p for null in claim.nulls if null.p is not None)
+        for claim in empirical
+        if claim.nulls and all(null.p is not None for null in claim.nulls)
+    }
+    by_claim = dict(zip(largest, adjusted(list(largest.values())), strict=True))
+    for claim in claims:
+        claim.p_adjusted = by_claim.get(claim.id)
 
 
 def counts(claims: Sequence[ClaimEntry]) -> dict[str, int]:
-    """How many claims were assessed, supported and found."""
+    """Count the claims that were assessed, supported and found."""
     assessed = [c for c in claims if c.verdict not in (None, Verdict.NOT_ASSESSABLE)]
     return {
         "assessed": len(assessed),
         "supported": sum(c.verdict is Verdict.SUPPORTED for c in assessed),
         "found": sum(c.found for c in assessed),
     }
-
-
-def record(
-    *,
-    complete: bool,
-    started: str,
-    seconds: float,
-    checkpoint: dict[str, Any],
-    target: dict[str, Any],
-    settings: dict[str, Any],
-    claims: Sequence[ClaimEntry],
-    root: Path,
-) -> dict[str, Any]:
-    """An audit as JSON (schema 1); `root` is the folder of the suite, whose commit is recorded."""
-    return {
-        "schema": SCHEMA,
-        "complete": complete,
-        "suite": {"name": "headclaims", "version": __version__, "commit": _commit(root)},
-        "started": started,
-        "seconds": round(seconds, 3),
-        "checkpoint": checkpoint,
-        "target": target,
-        "counts": counts(claims),
-        "settings": settings,
-        "environment": environment(settings["device"]),
-        "claims": [asdict(claim) for claim in claims],
-    }
-
-
-def environment(device: str) -> dict[str, Any]:
-    """What the audit ran on and with."""
-    return {
-        "python": platform.python_version(),
-        "torch": version("torch"),
-        "transformer_lens": version("transformer_lens"),
-        "numpy": version("numpy"),
-        "platform": platform.platform(),
-        "cpu": _cpu(),
-        "threads": torch.get_num_threads(),
-        "device": device,
-    }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _commit(root: Path) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

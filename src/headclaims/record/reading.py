@@ -1,4 +1,4 @@
-"""A record read back, and the figures beside it: checked, since both may come from elsewhere."""
+"""A record read back: checked, since it may come from elsewhere."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from headclaims.errors import BadInput
-from headclaims.record.entries import RECORD_FILE, ClaimEntry, counts
-from headclaims.report.drawn import FIGURES_FILE, ClaimFigures, FiguresFile, record_key
+from headclaims.record.entries import ClaimEntry, counts
+from headclaims.record.record import RECORD_FILE
 from headclaims.statistics.verdict import Verdict
 
 LARGEST = 1e300
@@ -36,12 +37,22 @@ class CheckpointEntry:
     name: str
     revision: str | None
     fingerprint: str | None
+    identity: str | None
     capabilities: list[str]
     n_layers: int
     n_heads: int
     d_model: int
     d_head: int
     d_vocab: int | None
+
+
+@dataclass
+class ClaimSetEntry:
+    """The claim set: its name, version, and the sha256 of its findings and thresholds."""
+
+    name: str
+    version: int
+    sha256: str
 
 
 @dataclass
@@ -65,46 +76,32 @@ class CountsEntry:
 
 @dataclass
 class Record:
-    """`claims.json`, schema 1."""
+    """`claims.json`, schema 2; of one of schema 1 what it lacks is None."""
 
-    schema: Literal[1]
+    schema: Literal[2]
     complete: bool
     suite: SuiteEntry
+    claim_set: ClaimSetEntry | None
     started: str
     seconds: float
     checkpoint: CheckpointEntry
     target: TargetEntry
+    evidence_of: Literal["discovery", "replication"] | None
     counts: CountsEntry
     settings: dict[str, str | int | bool | None]
     environment: dict[str, str | int]
     claims: list[ClaimEntry]
 
     def of_verdict(self, *verdicts: Verdict | None) -> list[ClaimEntry]:
-        """The claims with one of these verdicts; None is that of a claim that ended in an error."""
+        """Return the claims with one of these verdicts; None is that of a claim whose test ended in an error."""
         return [claim for claim in self.claims if claim.verdict in verdicts]
 
 
-def _read(path: Path, form: type[Content], what: str) -> Content:
-    """A file by its form; raises BadInput, in one line, for one that isn't of it."""
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}; wanted {what}") from error
-    # The dataclasses are the library's own; what comes from elsewhere is held to them here alone.
-    form.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
-    try:
-        return TypeAdapter(form).validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        said = " ".join(f"{where}: {first['msg']}".split())
-        raise BadInput(f"{path}: {said.removeprefix(': ')}; wanted {what}") from error
-
-
 def read_record(folder: Path) -> Record:
-    """The record in a report folder; raises BadInput, in one line, where there is none or it isn't whole."""
+    """Return the record in a report folder; raises BadInput, in one line, where there is none or it isn't whole."""
     path = folder / RECORD_FILE
-    record = _read(path, Record, "a record of schema 1")
+    what = "a record of schema 1 or 2"
+    record = validated(_of_schema_2(content_of(path, what)), Record, path, what)
     ids = [claim.id for claim in record.claims]
     if len(set(ids)) < len(ids):
         raise BadInput(f"{path}: {max(ids, key=ids.count)} stands there twice; wanted each claim once")
@@ -120,21 +117,40 @@ def read_record(folder: Path) -> Record:
     return record
 
 
-def read_figures(folder: Path, record: Record) -> tuple[dict[str, ClaimFigures], str | None]:
-    """What the record's claims draw; and where there is nothing, or it is another record's, why."""
-    path = folder / FIGURES_FILE
-    if not path.is_file():
-        return {}, f"There is no {FIGURES_FILE} beside the record: a run with --html keeps the numbers of figures."
-    found = _read(path, FiguresFile, "the figures of a record")
-    if list(found.record) != record_key(_keyed(record)):
-        return {}, f"{FIGURES_FILE} is of another run than the record: its figures are left out."
-    return found.claims, None
+def _of_schema_2(content: Any) -> Any:
+    """Return a record of schema 1 in the shape of schema 2; anything else as it is."""
+    if not isinstance(content, dict) or content.get("schema") != 1:
+        return content
+    content = content | {"schema": 2, "claim_set": None, "evidence_of": None}
+    if isinstance(content.get("checkpoint"), dict):
+        content["checkpoint"] = content["checkpoint"] | {"identity": None}
+    if isinstance(content.get("settings"), dict):
+        content["settings"] = {"page" if name == "html" else name: v for name, v in content["settings"].items()}
+    return content
 
 
-def _keyed(record: Record) -> dict[str, Any]:
-    return {
-        "started": record.started,
-        "seconds": record.seconds,
-        "checkpoint": vars(record.checkpoint),
-        "target": vars(record.target),
-    }
+def content_of(path: Path, what: str) -> Any:
+    """Return what a JSON file holds; raises BadInput, in one line that ends with `what` was wanted, for no JSON."""
+    try:
+        return from_json(path.read_bytes())
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}; wanted {what}") from error
+    except ValueError as error:
+        raise BadInput(f"{path}: {' '.join(str(error).split())}; wanted {what}") from error
+
+
+def validated(content: Any, form: type[Content], path: Path, what: str) -> Content:
+    """Return the content of a file as a dataclass; raises BadInput, in one line, where it doesn't have that shape."""
+    # The dataclasses are the library's own; what comes from elsewhere is held to them here alone.
+    form.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
+    try:
+        return TypeAdapter(form).validate_python(content)
+    except ValidationError as error:
+        raise BadInput(f"{path}: {first_error(error)}; wanted {what}") from error
+
+
+def first_error(error: ValidationError) -> str:
+    """Say in one line where the first mistake is and what it is."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return " ".join((f"{place}: {first['msg']}" if place else first["msg"]).split())

@@ -1,0 +1,1 @@
+"""What people read of a record: the footer, `claims.md`, the page and its figures."""

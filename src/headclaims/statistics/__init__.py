@@ -1,0 +1,1 @@
+"""Intervals by resampling, null populations, verdicts and their flags: it knows neither model nor head."""

@@ -1,4 +1,4 @@
-"""Several tests at once: p-values adjusted for how many there are."""
+"""Adjustment of p-values for multiple testing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def adjusted(p_values: Sequence[float]) -> list[float]:
-    """Benjamini–Hochberg-adjusted p-values, in the given order."""
+    """Adjust p-values by Benjamini and Hochberg's method; returns them in the given order."""
     if not p_values:
         return []
     from scipy import stats

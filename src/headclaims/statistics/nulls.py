@@ -1,6 +1,6 @@
-"""Null populations: what a statistic is where the claim's head, or its labels, mean nothing.
+"""Null populations: values of a statistic where the claim cannot be true, as of other heads or of permuted labels.
 
-A p-value is one-sided, (1 + #{null at least as favourable})/(n + 1): the target counts as a draw of its null.
+A p-value is one-sided, (1 + #{members at least as favourable})/(n + 1): the target counts as one draw of its null.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Favourable = Literal["high", "low"]
 class Null:
     """A null population of a statistic.
 
-    `values` are the statistic's values there, one a member; None where the evidence can't give the population, with
-    the reason in `missing`. `chosen_among` is 1, or under `--head auto` the number of heads the target was chosen
-    among: the target is then compared with the extreme of so many draws.
+    `values` holds one value a member; it is None where the evidence cannot give the population, and `missing` then
+    says why. `chosen_among` is the number of heads from which `--head auto` chose the target, otherwise 1: the target
+    is then compared with the most favourable of that many draws.
     """
 
     population: str
@@ -33,19 +33,22 @@ class Null:
 
     @property
     def n(self) -> int:
-        """The size of the population."""
+        """Number of members, 0 where the population is missing."""
         return 0 if self.values is None else len(self.values)
 
     def at_least_as_favourable(self, measured: float, favourable: Favourable) -> int:
-        """How many members are; one that is no number counts against the claim, too."""
+        """Count the members at least as favourable as `measured`; NaN counts as favourable, that is against the claim.
+
+        Returns 0 where the population is missing.
+        """
         if self.values is None:
             return 0
         return int((~(self.values < measured) if favourable == "high" else ~(self.values > measured)).sum())
 
     def p_value(self, measured: float, favourable: Favourable) -> float:
-        """One-sided p of a measured value: (1 + #{at least as favourable})/(n + 1), and for the extreme of m draws
-        1 − (1 − p)^m.
+        """Return the one-sided p-value of a measured value.
 
+        p = (1 + #{at least as favourable})/(n + 1); for a target chosen among m heads, 1 − (1 − p)^m.
         Raises ValueError where the population is missing.
         """
         if self.values is None:

@@ -1,11 +1,11 @@
 """Confidence intervals by resampling prompts and categories.
 
-Rows of attention are no independent draws: rows of a prompt share its words, rows of a category share its
-words across prompts. So an interval is taken over prompts (BCa bootstrap) and over categories, and the
-wider one rules.
+Rows of an attention pattern are not independent draws: rows of one prompt share its words, and rows of one category
+share its words across prompts. So one interval is computed over prompts (BCa bootstrap) and one over categories, and
+the wider of the two is used.
 
-Axes: `statistic` indexes the means that enter a statistic, `prompt` and `category` the groups of rows; the last
-category is that of rows without one, which are never left out.
+Axes: `statistic` the means that enter a statistic, `prompt` and `category` the groups of rows, `resample` the
+bootstrap resamples. The last category holds the rows without a category, which are in every resample.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
+from numpy.typing import ArrayLike
 
 from headclaims.errors import NotAssessable
 
@@ -32,7 +32,7 @@ Statistic = Callable[[Float[np.ndarray, "resample statistic"]], Float[np.ndarray
 
 @dataclass(frozen=True)
 class GroupedRows:
-    """Sums and counts of row values by prompt and by category; their quotients are the means of a statistic."""
+    """Sums and counts of row values by prompt and category; sum over count gives the means that enter a statistic."""
 
     sums: Float[np.ndarray, "statistic prompt category"]
     counts: Float[np.ndarray, "statistic prompt category"]
@@ -42,7 +42,10 @@ class GroupedRows:
         prompts: Float[np.ndarray, "resample prompt"],
         categories: Float[np.ndarray, "resample category"] | None = None,
     ) -> Float[np.ndarray, "resample statistic"]:
-        """The mean row value of each statistic, each prompt and category weighted by its draws."""
+        """Return the weighted mean row values; weights are how often each prompt (and category) was drawn.
+
+        NaN where a resample has no rows.
+        """
         if categories is None:
             above = prompts @ self.sums.sum(axis=2).T
             below = prompts @ self.counts.sum(axis=2).T
@@ -54,12 +57,12 @@ class GroupedRows:
 
     @property
     def n_prompts(self) -> int:
-        """Prompts that can be drawn."""
+        """Number of prompts, the units of the bootstrap over prompts."""
         return int(self.sums.shape[1])
 
     @property
     def n_categories(self) -> int:
-        """Categories that can be drawn: those with rows, but for the group of rows without one."""
+        """Number of categories that have rows, the units of the resampling over categories."""
         return int(self._drawn.sum())
 
     @property
@@ -69,19 +72,22 @@ class GroupedRows:
     def category_weights(
         self, drawn: Float[np.ndarray, "resample category"]
     ) -> Float[np.ndarray, "resample all_categories"]:
-        """Weights of all categories from those of the ones that can be drawn; rows without a category stay in."""
+        """Return weights of all categories from those of the ones with rows; rows without a category have weight 1."""
         weights = np.ones((len(drawn), self.sums.shape[2]))
         weights[:, :-1][:, self._drawn] = drawn
         return weights
 
     def point(self, statistic: Statistic) -> float:
-        """The statistic on all rows."""
+        """Compute the statistic on all rows, each counted once."""
         return float(statistic(self.means(np.ones((1, self.n_prompts))))[0])
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval [low, high], the unit whose resampling gave it, and how it was taken."""
+    """A 95 % confidence interval [low, high] and the unit that was resampled.
+
+    `draws` are bootstrap values of the statistic, over tokens where these are the unit, otherwise over prompts.
+    """
 
     low: float
     high: float
@@ -90,56 +96,70 @@ class Interval:
 
     @property
     def width(self) -> float:
-        """High − low."""
+        """Width of the interval, high − low."""
         return self.high - self.low
 
     def share_above(self, threshold: float) -> float:
-        """The share of bootstrap draws above a threshold."""
+        """Return the share of bootstrap draws above a threshold, from 0 to 1."""
         return float((self.draws > threshold).mean())
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """A statistic of the means of grouped rows: its value, and its interval when prompts and categories are redrawn."""
+    """A statistic of the means of grouped rows, whose interval comes from resampling prompts and categories."""
 
     rows: GroupedRows
     statistic: Statistic
 
     @property
     def value(self) -> float:
-        """The statistic on all rows."""
+        """Value of the statistic on all rows."""
         return self.rows.point(self.statistic)
 
     def interval(self, seed: int) -> Interval | None:
-        """`two_way_interval` of the statistic."""
+        """Compute the statistic's `two_way_interval`."""
         return two_way_interval(self.rows, self.statistic, seed)
+
+
+def per_prompt(values: Float[np.ndarray, " prompt"] | ArrayLike) -> Resampled:
+    """Return the mean of one value a prompt, as a statistic whose interval is taken over prompts (BCa bootstrap).
+
+    Raises ValueError for values that are not one finite number a prompt.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"values of shape {values.shape}; wanted one number a prompt")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{int((~np.isfinite(values)).sum())} of {len(values)} values are not finite; wanted numbers")
+    sums = values[None, :, None]
+    return Resampled(GroupedRows(sums, np.ones_like(sums)), lambda means: means[..., 0])
 
 
 @dataclass(frozen=True)
 class OverTokens:
-    """A statistic of n query tokens, keys fixed: `of_weights` gives it for how often each was drawn."""
+    """A statistic of n query tokens, keys fixed; `of_weights` computes it from how often each token was drawn."""
 
     n: int
     of_weights: Callable[[Float[np.ndarray, "resample token"]], Float[np.ndarray, " resample"]]
 
     @property
     def value(self) -> float:
-        """The statistic on all tokens."""
+        """Value of the statistic on all tokens."""
         return float(self.of_weights(np.ones((1, self.n)))[0])
 
     def interval(self, seed: int) -> Interval:
-        """The BCa bootstrap interval over query tokens."""
+        """Compute the BCa bootstrap interval over query tokens; raises NotAssessable where a resample gives NaN."""
         low, high, draws = _bca(self.n, self.of_weights, np.random.default_rng([seed, 2]))
         return Interval(low, high, "tokens", draws)
 
 
 def two_way_interval(rows: GroupedRows, statistic: Statistic, seed: int) -> Interval | None:
-    """The wider of the intervals over prompts and over categories; None with fewer than ten prompts.
+    """Return the wider of the intervals over prompts and over categories, or None with fewer than ten prompts.
 
-    Over prompts: BCa bootstrap, 9,999 resamples. Over categories: BCa as well from 20 categories on; below,
-    θ ± t(k − 1) · se with the jackknife's se² = (k − 1)/k · Σ(θ₍₋c₎ − mean)², k categories, one left out at a time.
+    Over prompts: BCa bootstrap with 9,999 resamples. Over k categories: also BCa for k ≥ 20; otherwise
+    θ ± t(k − 1) · se with the jackknife's se² = (k − 1)/k · Σ(θ₍₋c₎ − mean)², θ₍₋c₎ being θ without category c.
     `statistic` is applied to every resample, so that a runner-up is chosen anew in each. Raises NotAssessable where
-    leaving a category out leaves no rows to measure.
+    all rows to measure are of one category, or a resample has none.
     """
     if rows.n_prompts < FEWEST_PROMPTS:
         return None
@@ -148,7 +168,7 @@ def two_way_interval(rows: GroupedRows, statistic: Statistic, seed: int) -> Inte
     )
     by_prompts = Interval(*over_prompts[:2], "prompts", over_prompts[2])
     if rows.sums.shape[2] < 3:
-        return by_prompts  # a list of one category has none to redraw
+        return by_prompts  # with a single category there is nothing to resample
     if rows.n_categories < 2:
         raise NotAssessable("too few rows: those to measure are of one category only; wanted two or more")
     low, high = _category_bounds(rows, statistic, seed)
@@ -172,7 +192,9 @@ def _category_bounds(rows: GroupedRows, statistic: Statistic, seed: int) -> tupl
 
 
 def jackknife_t_bounds(point: float, left_out: Float[np.ndarray, " unit"]) -> tuple[float, float]:
-    """Student's t interval from leave-one-out values: point ± t(k − 1, 97.5 %) · √((k − 1)/k · Σ(θ₍₋c₎ − mean)²)."""
+    """Return the t interval from k leave-one-out values: point ± t(k − 1, 97.5 %) · √((k − 1)/k · Σ(θ₍₋c₎ − mean)²)."""
+    from scipy import stats
+
     k = len(left_out)
     error = np.sqrt((k - 1) / k * np.square(left_out - left_out.mean()).sum())
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, k - 1) * error)
@@ -184,7 +206,8 @@ def _bca(
     of_weights: Callable[[Float[np.ndarray, "resample unit"]], Float[np.ndarray, " resample"]],
     generator: np.random.Generator,
 ) -> tuple[float, float, Float[np.ndarray, " resample"]]:
-    """BCa bounds and draws of a statistic of how often each of n units was drawn."""
+    """Compute BCa bounds and bootstrap draws of a statistic that depends on how often each of n units was drawn."""
+    from scipy import stats
 
     def of_draws(drawn: np.ndarray, axis: int = -1) -> Float[np.ndarray, "..."]:
         drawn = np.moveaxis(np.asarray(drawn), axis, -1).astype(int)
@@ -194,7 +217,7 @@ def _bca(
         return of_weights(weights.astype(float)).reshape(drawn.shape[:-1])
 
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        # All units alike: the distribution is one point, which is then the interval.
+        # Where all units are alike all draws are equal: the interval is that point.
         warnings.filterwarnings("ignore", category=stats.DegenerateDataWarning)
         result = stats.bootstrap(
             (np.arange(n),),

@@ -1,4 +1,4 @@
-"""Verdict and flags of a claim: what the numbers say, and what that is worth."""
+"""The verdict on a claim, which says whether the evidence supports it, and its flags, which qualify the verdict."""
 
 from __future__ import annotations
 
@@ -23,50 +23,50 @@ class Verdict(StrEnum):
     SUPPORTED = "supported"
     """The whole 95 % interval lies on the right side of the threshold."""
     NOT_SUPPORTED = "not supported"
-    """It lies wholly on the wrong side."""
+    """The whole interval lies on the wrong side."""
     UNDECIDED = "undecided"
-    """It straddles the threshold."""
+    """The interval straddles the threshold."""
     NOT_ASSESSABLE = "not assessable"
     """The evidence lacks what the claim needs, or a precondition fails."""
 
 
 class Flag(StrEnum):
-    """What a verdict is worth; all that apply."""
+    """A qualification of a verdict; all that apply are given."""
 
     BY_CONSTRUCTION = "by construction"
-    """True of any weights, or given another claim: it checks arithmetic."""
+    """True of any weights, or implied by another claim: it checks arithmetic."""
     DISTINCTIVE = "distinctive"
-    """p ≤ 0.05 against every null named."""
+    """p ≤ 0.05 against every null that the claim names."""
     NOT_DISTINCTIVE = "not distinctive"
-    """p > 0.05 against a null named."""
+    """p > 0.05 against at least one of these nulls."""
     NULL_TOO_SMALL = "null too small"
-    """A null has fewer than 19 members: p could not reach 0.05."""
+    """A null has fewer than 19 members, so that p cannot reach 0.05."""
     NULL_MISSING = "null missing"
-    """The evidence can't give a null that is named."""
+    """The evidence cannot give a null that the claim names."""
     CONDITIONAL = "conditional"
-    """A named variant disagrees."""
+    """The claim under a variant of its definition disagrees with the verdict."""
     NO_INTERVAL = "no interval"
-    """Fewer than ten prompts: the point decides."""
+    """Fewer than ten prompts, so that the measured value alone decides."""
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """What a statistic must be: on the right side of `value`, by `relation`; `|·| ≤` wants its magnitude small."""
+    """The condition that a statistic has to meet: its `relation` to `value`. `|·| ≤` compares its magnitude."""
 
     relation: Relation
     value: float
 
     @property
     def two_sided(self) -> bool:
-        """Whether a statistic can be wrong on either side."""
+        """Whether a statistic can fail on either side, as under `|·| ≤`."""
         return self.relation == "|·| ≤"
 
     def holds(self, measured: float) -> bool:
-        """Whether a value is on the right side."""
+        """Return whether a value meets the condition."""
         return bool(RELATIONS[self.relation](abs(measured) if self.two_sided else measured, self.value))
 
     def verdict(self, low: float, high: float) -> Verdict:
-        """Of an interval, or of a point that is both its ends."""
+        """Return the verdict on an interval [low, high]; for a value without interval both ends are that value."""
         if self.holds(low) and self.holds(high):
             return Verdict.SUPPORTED
         if self.holds(low) or self.holds(high) or (self.two_sided and low < 0 < high):
@@ -75,7 +75,7 @@ class Threshold:
 
     @property
     def favourable(self) -> Favourable:
-        """Which values a null population must not reach too often."""
+        """Direction in which values favour the claim, which a null population must not reach too often."""
         return "high" if self.relation in (">", "≥") else "low"
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class VariantResult:
-    """A claim under another definition that CLAIMS.md names, and whether it holds there."""
+    """A claim measured under another definition that CLAIMS.md names, and whether it holds there."""
 
     name: str
     measured: float
@@ -93,7 +93,7 @@ class VariantResult:
 
 @dataclass(frozen=True)
 class Condition:
-    """A further statistic of a claim that has to be on the right side of its threshold as well."""
+    """A further statistic of a claim, which has to meet its threshold as well."""
 
     statistic: str
     value: float
@@ -102,7 +102,7 @@ class Condition:
 
     @property
     def verdict(self) -> Verdict:
-        """Of the interval where there is one, else of the value."""
+        """Verdict on the interval, or on the value where there is none; raises ValueError unless all are finite."""
         ends = (self.value, self.value) if self.interval is None else (self.interval.low, self.interval.high)
         if not all(math.isfinite(number) for number in (self.value, *ends)):
             raise ValueError(f"{self.statistic} {self.value}, interval {list(ends)}; wanted finite numbers")
@@ -110,8 +110,8 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What is compared with the nulls where that is not the claim's own statistic, and which values are favourable."""
+class NullStatistic:
+    """The value compared with the nulls, where it is not the claim's own statistic, and its favourable direction."""
 
     statistic: str
     value: float
@@ -120,10 +120,10 @@ class Compared:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A claim's statistic as measured, with all that its verdict depends on.
+    """A claim's statistic as measured, with everything that its verdict depends on.
 
-    `resampled` says whether the statistic is one with an interval; `interval` is None where it isn't, or where there
-    were fewer than ten prompts. All `conditions` have to hold, too.
+    `resampled` says whether the statistic can have an interval; `interval` is None where it cannot, or where there
+    were fewer than ten prompts. All `conditions` have to hold as well.
     """
 
     statistic: str
@@ -136,7 +136,7 @@ class Measurement:
     nulls: Sequence[Null] = field(default_factory=tuple)
     variants: Sequence[VariantResult] = field(default_factory=tuple)
     conditions: Sequence[Condition] = field(default_factory=tuple)
-    compared: Compared | None = None
+    compared: NullStatistic | None = None
 
     @property
     def parts(self) -> list[Condition]:
@@ -146,7 +146,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with its flags, p-values in the order of the nulls (None where missing), and what to know of it."""
+    """A verdict with its flags, p-values in the order of the nulls (None where missing), and remarks in `reason`."""
 
     verdict: Verdict
     flags: tuple[Flag, ...]
@@ -155,9 +155,9 @@ class Judgement:
 
 
 def judge(measurement: Measurement) -> Judgement:
-    """The verdict and the flags of a measurement, by the rules of `Verdict` and `Flag`."""
+    """Derive the verdict and the flags of a measurement, by the rules of `Verdict` and `Flag`."""
     m = measurement
-    compared = m.compared or Compared(m.statistic, m.value, m.threshold.favourable)
+    compared = m.compared or NullStatistic(m.statistic, m.value, m.threshold.favourable)
     p_values = tuple(
         None if null.values is None else null.p_value(compared.value, compared.favourable) for null in m.nulls
     )
@@ -187,19 +187,21 @@ def judge(measurement: Measurement) -> Judgement:
 
 
 def _verdict(m: Measurement) -> Verdict:
-    """All parts have to hold: one that doesn't is enough against a claim."""
-    found = {part.verdict for part in m.parts}
-    return next(v for v in (Verdict.NOT_SUPPORTED, Verdict.UNDECIDED, Verdict.SUPPORTED) if v in found)
+    """Combine the verdicts on all parts into the worst of them."""
+    part_verdicts = {part.verdict for part in m.parts}
+    return next(v for v in (Verdict.NOT_SUPPORTED, Verdict.UNDECIDED, Verdict.SUPPORTED) if v in part_verdicts)
 
 
 def _null_flags(nulls: Sequence[Null], p_values: Sequence[float | None]) -> list[Flag]:
     if not nulls:
         return []
-    told = [p for null, p in zip(nulls, p_values, strict=True) if p is not None and null.n >= SMALLEST_POPULATION]
+    usable_p_values = [
+        p for null, p in zip(nulls, p_values, strict=True) if p is not None and null.n >= SMALLEST_POPULATION
+    ]
     flags = []
-    if any(p > SIGNIFICANT for p in told):
+    if any(p > SIGNIFICANT for p in usable_p_values):
         flags.append(Flag.NOT_DISTINCTIVE)
-    elif len(told) == len(nulls):
+    elif len(usable_p_values) == len(nulls):
         flags.append(Flag.DISTINCTIVE)
     if any(null.values is not None and null.n < SMALLEST_POPULATION for null in nulls):
         flags.append(Flag.NULL_TOO_SMALL)
@@ -209,7 +211,10 @@ def _null_flags(nulls: Sequence[Null], p_values: Sequence[float | None]) -> list
 
 
 def _more_evidence(part: Condition, n_prompts: int | None) -> str:
-    """How many prompts would do: an interval shrinks with the root of their number."""
+    """Say what evidence would decide; an interval over prompts narrows with the square root of their number.
+
+    Raises ValueError where the part has no interval.
+    """
     interval = part.interval
     if interval is None or (n_prompts is None and interval.unit != "tokens"):
         raise ValueError("an undecided measurement without interval; wanted one that straddles the threshold")
@@ -231,7 +236,7 @@ def _more_evidence(part: Condition, n_prompts: int | None) -> str:
 
 
 def is_found(verdict: Verdict | None, flags: Sequence[Flag]) -> bool:
-    """Supported, distinctive, not by construction and not conditional: what the headline counts."""
+    """Return whether a claim counts as found: supported and distinctive, neither by construction nor conditional."""
     return (
         verdict is Verdict.SUPPORTED
         and Flag.DISTINCTIVE in flags

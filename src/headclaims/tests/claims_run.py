@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[3]
+SET = ROOT / "claims" / "self_hating_head"
 SHARED = Path("../shared/gpt2-small")
 _OF_THE_MACHINE = re.compile(r"PYTEST_|HF_|HUGGINGFACE_|TRANSFORMERS_|XDG_CACHE_HOME$|COLUMNS$|(?i:.*_proxy$)")
 
@@ -48,10 +49,10 @@ class ClaimsRun:
 
     @property
     def folder(self) -> Path:
-        """The one folder in the report folder."""
+        """The folder of the one record in the report folder."""
         assert self.reports.is_dir(), f"status {self.status} and no record:\n{self.output}"
-        (folder,) = (path for path in self.reports.iterdir() if path.is_dir())
-        return folder
+        (path,) = self.reports.rglob("claims.json")
+        return path.parent
 
     @property
     def record(self) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def comparable(record: dict[str, Any], *and_not: str) -> dict[str, Any]:
 @cache
 def catalogue() -> dict[str, dict[str, Any]]:
     """The claims of findings.toml by id, in its order."""
-    text = (ROOT / "fixtures" / "data" / "findings.toml").read_text(encoding="utf-8")
+    text = (SET / "findings.toml").read_text(encoding="utf-8")
     claims: dict[str, dict[str, Any]] = tomllib.loads(text)["claims"]
     return claims
 

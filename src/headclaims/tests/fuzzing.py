@@ -5,6 +5,7 @@
 
 import json
 import random
+import shutil
 import signal
 import struct
 import sys
@@ -16,12 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from headclaims import checkpoint
+from headclaims.audit.prepare import audits, open_workspace
+from headclaims.audit.settings import Settings, as_arguments
+from headclaims.claim.claim_set import ClaimSet
 from headclaims.errors import BadInput
-from headclaims.fleet.audits import audit_files
 from headclaims.fleet.compare import as_text, load
 from headclaims.fleet.plan import Plan
+from headclaims.fleet.workers import audit
+from headclaims.plugin.folders import set_around
 from headclaims.report.page import write_page
-from headclaims.tests.claims_run import snapshot
+from headclaims.tests.claims_run import SET, snapshot
 from headclaims.tests.evidence_files import CATEGORY_OF, partial_weights, recorded_attention, recorded_graph, tiny_gpt2
 from headclaims.tests.report_folders import write_folder
 from headclaims.tests.small_models import build, write_gguf
@@ -109,26 +114,27 @@ def spoilt_text(whole: bytes, draw: random.Random) -> bytes:
         return "\n".join(lines).encode()
 
 
-OPTIONS = ["--no-cache", "--prompts", "4", "--seq-len", "12", "--verdicts-only"]
+SETTINGS = {"no_cache": True, "prompts": 4, "seq_len": 12, "verdicts_only": True}
 
 
-def audited(*options: str) -> None:
-    """An audit that leaves a whole record; raises RuntimeError where a claim ended in an error."""
-    for name, text in audit_files([*options, *OPTIONS]).items():
-        if name.endswith(".json"):
-            errors = [claim["reason"] for claim in json.loads(text)["claims"] if claim["verdict"] is None]
-            if errors:
-                raise RuntimeError(f"claims ended in errors: {errors[0]}")
+def audited(**settings: str) -> None:
+    """Open an audit as a run does, and run it whole where it opens; raises RuntimeError where a claim ends in an error.
+
+    Opened here first, what is wrong in the engine is raised as it is: pytest would make a line of it.
+    """
+    claim_set, given = ClaimSet.read(SET), SETTINGS | settings
+    audits(open_workspace(Settings.of(given), claim_set.word_lists, claim_set.defaults), claim_set.defaults)
+    audit(SET, as_arguments(given))
 
 
 def audit_of(path: Path) -> None:
     """Audit a file or a folder."""
-    audited("--checkpoint", str(path))
+    audited(checkpoint=str(path))
 
 
 def audit_by(path: Path) -> None:
     """Audit recorded attention by a word file."""
-    audited("--checkpoint", str(path.parent / "recorded.safetensors"), "--words", str(path))
+    audited(checkpoint=str(path.parent / "recorded.safetensors"), words=str(path))
 
 
 class Kind:
@@ -178,6 +184,21 @@ def _compared(folder: Path) -> list[Path]:
     return [write_folder(folder / "two", with_figures=False) / "claims.json"]
 
 
+def _claim_set(folder: Path) -> list[Path]:
+    made = folder / "spoilt_set"
+    shutil.copytree(SET, made, ignore=shutil.ignore_patterns("__pycache__"))
+    names = ("findings.toml", "thresholds.toml", "groups.toml")
+    return [*(made / name for name in names), *sorted(made.glob("words/*.toml"))]
+
+
+def read_claim_set(path: Path) -> None:
+    """Read the claim set around a file, as a run does before it loads the checkpoint."""
+    folder = set_around(path)
+    assert folder is not None
+    claim_set = ClaimSet.read(folder)
+    _ = claim_set.defaults, claim_set.word_lists.every
+
+
 KINDS = {
     "partial-weights": Kind(
         lambda folder: [partial_weights().write(folder / "partial.safetensors")], spoilt_safetensors, audit_of
@@ -194,6 +215,7 @@ KINDS = {
         lambda path: audit_of(path.parent),
     ),
     "gguf": Kind(_gguf, spoilt_bytes, lambda path: checkpoint.load(str(path))),
+    "claim-set": Kind(_claim_set, spoilt_text, read_claim_set),
     "words": Kind(_words, spoilt_text, audit_by),
     "plan": Kind(_plan, spoilt_text, Plan.read),
     "report": Kind(_report, spoilt_text, lambda path: write_page(path.parent)),

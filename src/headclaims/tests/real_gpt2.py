@@ -14,7 +14,7 @@ from headclaims.circuit.eigenspectrum import HeadSpectra, head_spectra
 from headclaims.circuit.qk_circuit import span
 from headclaims.measures.category_score import Survey, survey
 from headclaims.prompts.category import recorded_prompts
-from headclaims.prompts.words import load_words
+from headclaims.tests.word_lists import load_words
 
 FOLDER = Path(__file__).parents[4] / "shared" / "gpt2-small"
 WEIGHTS, ATTENTION = FOLDER / "attention-weights.safetensors", FOLDER / "recorded-attention.safetensors"

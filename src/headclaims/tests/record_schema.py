@@ -1,4 +1,4 @@
-"""The form of `claims.json`, schema 1, written down from the design and not from the code."""
+"""The form of `claims.json`, schema 2, written down from the design and not from the code."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +39,10 @@ FLAGS = (
     "no interval",
 )
 RECORD: dict[str, Any] = {
-    "schema": OneOf((1,)),
+    "schema": OneOf((2,)),
     "complete": bool,
     "suite": {"name": OneOf(("headclaims",)), "version": str, "commit": Maybe(str)},
+    "claim_set": {"name": str, "version": int, "sha256": str},
     "started": str,
     "seconds": NUMBER,
     "checkpoint": {
@@ -50,6 +51,7 @@ RECORD: dict[str, Any] = {
         "name": str,
         "revision": Maybe(str),
         "fingerprint": Maybe(str),
+        "identity": str,
         "capabilities": [CAPABILITIES],
         "n_layers": int,
         "n_heads": int,
@@ -58,6 +60,7 @@ RECORD: dict[str, Any] = {
         "d_vocab": Maybe(int),
     },
     "target": {"layer": int, "head": int, "label": str, "chosen_by": OneOf(("option", "default", "auto"))},
+    "evidence_of": OneOf(("discovery", "replication")),
     "counts": {"assessed": int, "supported": int, "found": int},
     "settings": {
         "checkpoint": Maybe(str),
@@ -73,8 +76,7 @@ RECORD: dict[str, Any] = {
         "no_cache": bool,
         "verdicts_only": bool,
         "mutate": Maybe(str),
-        "html": bool,
-        "thresholds_sha256": str,
+        "page": bool,
     },
     "environment": {
         "python": str,
@@ -101,6 +103,7 @@ RECORD: dict[str, Any] = {
             "variants": [{"name": str, "measured": NUMBER, "holds": bool}],
             "reason": Maybe(str),
             "seconds": NUMBER,
+            "p_adjusted": Maybe(NUMBER),
         }
     ],
 }

@@ -1,7 +1,8 @@
 """Report folders by hand: a claim of every verdict, figures of every kind, and hostile text among them."""
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,27 +10,23 @@ from typing import Any
 import numpy as np
 
 from headclaims.record.entries import ClaimEntry, NullEntry, VariantEntry, counts
-from headclaims.report.drawn import (
-    Blocks,
-    ClaimFigures,
-    Drawn,
-    Effect,
-    HeadScores,
-    NullValues,
-    Part,
-    Pattern,
-    ScatterPlane,
-    Similarity,
-    Spectrum,
-    SteeredAttention,
-    SteeredBlocks,
-    TokenGraph,
-    figures_json,
-)
+from headclaims.report.claim_figures import ClaimFigures, NullValues, Part
+from headclaims.report.figures.attention_pattern import Pattern
+from headclaims.report.figures.blocks import Blocks
+from headclaims.report.figures.effects import Effect, Effects
+from headclaims.report.figures.form import Form
+from headclaims.report.figures.head_scores import HeadScores
+from headclaims.report.figures.scatter_plane import ScatterPlane
+from headclaims.report.figures.similarity_curve import Similarity
+from headclaims.report.figures.spectrum import Spectrum
+from headclaims.report.figures.steered_attention import SteeredAttention
+from headclaims.report.figures.steered_blocks import SteeredBlocks
+from headclaims.report.figures.token_map import TokenGraph
+from headclaims.report.figures_file import figures_json
 from headclaims.statistics.verdict import Flag, Verdict
 
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror=window.hacked=1>"
-DRAW = np.random.default_rng(0)
+ROOT = Path(__file__).parents[3]
 
 
 def claim(claim_id: str, verdict: Verdict | None = Verdict.SUPPORTED, **parts: Any) -> ClaimEntry:
@@ -58,11 +55,12 @@ def claims() -> list[ClaimEntry]:
 
 
 def record(entries: Sequence[ClaimEntry], complete: bool = True, **checkpoint: Any) -> dict[str, Any]:
-    """A record of schema 1."""
+    """A record of schema 2."""
     return {
-        "schema": 1,
+        "schema": 2,
         "complete": complete,
         "suite": {"name": "headclaims", "version": "0.1.0", "commit": None},
+        "claim_set": {"name": "my_claims", "version": 1, "sha256": "0" * 64},
         "started": "2026-01-01T00:00:00+00:00",
         "seconds": 12.5,
         "checkpoint": {
@@ -71,6 +69,7 @@ def record(entries: Sequence[ClaimEntry], complete: bool = True, **checkpoint: A
             "name": HOSTILE,
             "revision": None,
             "fingerprint": "abc",
+            "identity": "0123456789abcdef",
             "capabilities": ["tokens"],
             "n_layers": 2,
             "n_heads": 3,
@@ -80,6 +79,7 @@ def record(entries: Sequence[ClaimEntry], complete: bool = True, **checkpoint: A
         }
         | checkpoint,
         "target": {"layer": 1, "head": 2, "label": "L1H2", "chosen_by": "option"},
+        "evidence_of": "replication",
         "counts": counts(entries),
         "settings": {"checkpoint": None, "seed": 0, "verdicts_only": False, "mutate": None},
         "environment": {"python": "3.11", "threads": 2},
@@ -100,25 +100,25 @@ def token_graph(n: int = 12, k: int = 4, groups: int = 3) -> TokenGraph:
     return TokenGraph(tokens, edges, scores, community, {0: "firsts", 2: "seconds"})
 
 
-def drawn() -> Drawn:
-    """Figures of every kind but the map, with the target L1H2 of two layers of three heads."""
+def forms() -> dict[str, Form]:
+    """Forms of the first write-up but for the map, with the target L1H2 of two layers of three heads."""
     heads = [(layer, head) for layer in range(2) for head in range(3)]
     labels = [f"L{layer}H{head}" for layer, head in heads]
     tokens = [" red", HOSTILE, " <b>dog</b>", " cat"]
     scores = np.arange(16.0).reshape(4, 4).tolist()
-    return Drawn(
-        head_scores=HeadScores(heads, [3.0, 2.0, 1.5, 2.5, 2.2, 0.5], 2.75),
-        pattern=Pattern(["BOS", HOSTILE, "blue"], [[1.0], [0.5, 0.5], [0.25, 0.5, 0.25]], [[0], [0], [1]]),
-        effects=[Effect("mean", 0.05, (0.0, 0.1)), Effect("zero", 0.5, None)],
-        blocks=Blocks(tokens, [0, 0, 1, 1], scores),
-        spectrum=Spectrum([-2.0, -1.0, -0.5, -0.1, 0.2, 0.4, 1.5, 3.0], 4, labels, [1, 2, 2, 3, 0, 2]),
-        scatter=ScatterPlane(labels, [0.1, 0.2, -0.9, 0.0, 0.3, -0.8], [0.0, 0.1, 0.95, 0.2, -0.1, 0.9]),
-        similarity=Similarity(
+    return {
+        "head_scores": HeadScores(heads, [3.0, 2.0, 1.5, 2.5, 2.2, 0.5], 2.75),
+        "pattern": Pattern(["BOS", HOSTILE, "blue"], [[1.0], [0.5, 0.5], [0.25, 0.5, 0.25]], [[0], [0], [1]]),
+        "effects": Effects([Effect("mean", 0.05, (0.0, 0.1)), Effect("zero", 0.5, None)]),
+        "blocks": Blocks(tokens, [0, 0, 1, 1], scores),
+        "spectrum": Spectrum([-2.0, -1.0, -0.5, -0.1, 0.2, 0.4, 1.5, 3.0], 4, labels, [1, 2, 2, 3, 0, 2]),
+        "scatter": ScatterPlane(labels, [0.1, 0.2, -0.9, 0.0, 0.3, -0.8], [0.0, 0.1, 0.95, 0.2, -0.1, 0.9]),
+        "similarity": Similarity(
             [0.1, 0.3, 0.5], [-1.0, 2.0, 0.5], [-1.1, 1.9, 0.4], [-0.9, 2.1, 0.6], [99, 60, 50], [None, 1.0, 2.0]
         ),
-        steered_blocks=SteeredBlocks(tokens, [0, 0, 1, 1], [1.0, -1.0], [scores, scores], [1.0, 3.0], [2.0, 2.0]),
-        steered_attention=SteeredAttention([1.0, -1.0], [0.1, 0.6], [0.2, 0.1], [0.7, 0.4]),
-    )
+        "steered_blocks": SteeredBlocks(tokens, [0, 0, 1, 1], [1.0, -1.0], [scores, scores], [1.0, 3.0], [2.0, 2.0]),
+        "steered_attention": SteeredAttention([1.0, -1.0], [0.1, 0.6], [0.2, 0.1], [0.7, 0.4]),
+    }
 
 
 def figures() -> dict[str, ClaimFigures]:
@@ -130,12 +130,24 @@ def figures() -> dict[str, ClaimFigures]:
         1.25,
         "high",
         [NullValues("other heads", [0.5, None, 1.0, 1.25, 2.0], 3, 4)],
-        drawn(),
     )
-    return {
-        "category-score-lowest": first,
-        "communities-are-semantic": ClaimFigures("As defined", drawn=Drawn(token_graph=token_graph())),
-    }
+    for name, form in forms().items():
+        first.draw(name, lambda form=form: form)  # type: ignore[misc]
+    return {"category-score-lowest": first, "communities-are-semantic": mapped(token_graph())}
+
+
+def mapped(graph: TokenGraph) -> ClaimFigures:
+    """What a claim about a token map draws."""
+    claim = ClaimFigures("As defined")
+    claim.draw("token_map", lambda: graph)
+    return claim
+
+
+def suite_records(reports: Path) -> None:
+    """Put the records of the suite itself into a folder of reports."""
+    for path in ("trials/matrix.json", "trials/power.json", "benchmarks/trend.json"):
+        (reports / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "reports" / path, reports / path)
 
 
 def write_folder(
@@ -149,3 +161,11 @@ def write_folder(
         of = {name: asdict(one) for name, one in figures().items()}
         (folder / "figures.json").write_text(figures_json(content, of), encoding="utf-8")
     return folder
+
+
+def edited(folder: Path, change: Callable[[dict[str, Any]], object], name: str = "claims.json") -> None:
+    """Change a file of a folder."""
+    path = folder / name
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")

@@ -9,8 +9,8 @@ import pytest
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from headclaims.fleet.audits import audit_files
-from headclaims.tests.claims_run import catalogue
+from headclaims.fleet.workers import audit
+from headclaims.tests.claims_run import SET, catalogue
 from headclaims.tests.record_schema import departures
 from headclaims.tests.small_models import ARCHITECTURES, BOS, UNKNOWN, VOCABULARY, WORDS, build
 from headclaims.tests.test_full import capped_scores, normalised_queries, saved
@@ -48,8 +48,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def claims_of(folder: Path, words: Path) -> dict[str, dict[str, Any]]:
     """The claims of a whole audit, checked for form."""
     options = ["--words", str(words), "--prompts", "12", "--seq-len", "16", "--no-cache"]
-    files = audit_files(["--checkpoint", str(folder), "--head", "L1H1", *options])
-    (record,) = (json.loads(text) for name, text in files.items() if name.endswith(".json"))
+    record = audit(SET, ["--checkpoint", str(folder), "--head", "L1H1", *options])
     assert departures(record) == []
     assert record["complete"]
     claims = {claim["id"]: claim for claim in record["claims"]}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headclaims.benchmarks.history import Run, draw_scaling, draw_trend, figures, read_runs, trend, worse
+from headclaims.benchmarks.history import Run, draw_scaling, draw_trend, figures, read_runs, trend, worse, write_trend
 from headclaims.cli import main
 from headclaims.errors import BadInput
 
@@ -81,6 +81,25 @@ def test_the_command_says_what_got_worse(tmp_path: Path, capsys: pytest.CaptureF
     shutil.rmtree(tmp_path)
     assert main(["bench", str(tmp_path)]) == 2
     assert "no benchmark record" in capsys.readouterr().err
+
+
+def test_the_trend_is_kept_for_pages_and_is_no_record(tmp_path: Path) -> None:
+    """Of the ratios that the last run has, scaling left out; written anew beside the records, and not read as one."""
+    for number, ratios in enumerate(({"sweep": 2.0, "gone": 1.0}, {"sweep": 3.0, "load": 4.0})):
+        (tmp_path / f"{number}.json").write_text(json.dumps(record("ab"[number], f"2026-01-0{number + 1}", **ratios)))
+    for _ in range(2):
+        assert main(["bench", str(tmp_path)]) in (0, 1)
+        content = json.loads((tmp_path / "trend.json").read_text(encoding="utf-8"))
+        assert content == {
+            "schema": 1,
+            "runs": [
+                {"commit": "a" * 7, "when": "2026-01-01", "ratios": {"sweep / bound": 2.0}},
+                {"commit": "b" * 7, "when": "2026-01-02", "ratios": {"sweep / bound": 3.0, "load / bound": 4.0}},
+            ],
+        }
+    scaling = {"one": {"group": "scaling", "seconds": 1.0, "ratio_to_bound": 1.0}}
+    write_trend([Run("a", "2026", "one", scaling)], tmp_path / "none.json")
+    assert json.loads((tmp_path / "none.json").read_text(encoding="utf-8"))["runs"][0]["ratios"] == {}
 
 
 def test_figures_are_ratios() -> None:

@@ -12,9 +12,22 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from headclaims.report.drawn import Drawn, figures_json
+from headclaims.report.claim_figures import ClaimFigures
+from headclaims.report.figures.bars import Bars
+from headclaims.report.figures.heat_map import HeatMap
+from headclaims.report.figures.line import Line
+from headclaims.report.figures_file import figures_json
 from headclaims.report.page import write_page
-from headclaims.tests.report_folders import HOSTILE, claims, figures, record, token_graph, write_folder
+from headclaims.tests.report_folders import (
+    HOSTILE,
+    claims,
+    figures,
+    mapped,
+    record,
+    suite_records,
+    token_graph,
+    write_folder,
+)
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine; apt-get install chromium")
@@ -27,7 +40,8 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a folder by hand, with a map of 3,000 tokens and 12,000 edges."""
     folder = write_folder(tmp_path_factory.mktemp("page"))
     of = figures()
-    of["communities-are-semantic"].drawn = Drawn(token_graph=GRAPH)
+    of["communities-are-semantic"] = mapped(GRAPH)
+    suite_records(folder)
     kept = figures_json(record(claims()), {name: asdict(one) for name, one in of.items()})
     (folder / "figures.json").write_text(kept, encoding="utf-8")
     return write_page(folder)
@@ -90,13 +104,44 @@ def test_all_is_drawn_at_any_width_by_day_and_night(page_file: Path, browser: Br
     # The map is no empty canvas.
     assert (
         of.page.evaluate(
-            """(() => { const c = document.getElementById('map-canvas');
+            """(() => { const c = document.querySelector('.map-canvas');
         const pixels = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
         return new Set(new Uint32Array(pixels.buffer)).size; })()"""
         )
         > 100
     )
     of.page.context.close()
+
+
+def test_figures_of_claim_authors_are_drawn_each_by_itself(tmp_path: Path, browser: Browser) -> None:
+    """Two claims draw under the same names, maps among them: every figure has its element, its drawing, its numbers."""
+    folder, of = write_folder(tmp_path), figures()
+    for name in ("fails", "open"):
+        claim = ClaimFigures("As defined")
+        claim.draw("trend", lambda name=name: Line(title=name, caption=HOSTILE, x=[1, 2], series={HOSTILE: [1, 2]}))  # type: ignore[misc]
+        claim.draw("bars", lambda: Bars(title=HOSTILE, caption="", labels=[HOSTILE], values=[1.0]))
+        claim.draw("cells", lambda: HeatMap(title="", caption="", matrix=[[1.0]], rows=[HOSTILE], columns=["a"]))
+        claim.draw("token_map", lambda: token_graph())
+        of[name] = claim
+    kept = figures_json(record(claims()), {name: asdict(one) for name, one in of.items()})
+    (folder / "figures.json").write_text(kept, encoding="utf-8")
+    seen = opened(browser, write_page(folder))
+    assert seen.complaints == []
+    assert seen.page.evaluate("window.hacked") is None
+    ids = seen.page.evaluate("[...document.querySelectorAll('figure')].map((f) => f.id)")
+    assert len(ids) == len(set(ids))
+    assert {f"{claim}-{name}" for claim in ("fails", "open") for name in ("trend", "bars", "cells", "token-map")} < {
+        *ids
+    }
+    plots = "[...document.querySelectorAll('.plot')]"
+    assert seen.page.evaluate(f"{plots}.every((p) => p.querySelector('.main-svg'))")
+    maps = seen.page.evaluate("[...document.querySelectorAll('.map-legend')].map((l) => l.children.length)")
+    assert maps == [3, 3, 3]
+    for name in ("fails-trend", "open-trend", "open-token-map"):
+        with seen.page.expect_download() as started:
+            seen.page.click(f'button.numbers[data-figure="{name}"]')
+        assert started.value.suggested_filename == f"{name}.csv"
+    seen.page.context.close()
 
 
 def neighbours(token: int) -> tuple[list[str], list[str]]:
@@ -110,58 +155,58 @@ def neighbours(token: int) -> tuple[list[str], list[str]]:
 def listed(page: Page) -> tuple[str, list[list[str]]]:
     """The heading of what was chosen on the map, and the rows of both tables."""
     rows = page.evaluate(
-        """[...document.querySelectorAll('#map-details table')].map((t) => [...t.tBodies[0].rows].map(
+        """[...document.querySelectorAll('.map-details table')].map((t) => [...t.tBodies[0].rows].map(
         (r) => r.cells[0].textContent + ' ' + Number(r.cells[1].textContent)))"""
     )
-    return page.inner_text("#map-details h5"), rows
+    return page.inner_text(".map-details h5"), rows
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_search_and_click_on_the_map_are_answered(page_file: Path, browser: Browser, width: int) -> None:
     page = opened(browser, page_file, width).page
-    page.locator("#map-canvas").scroll_into_view_if_needed()
-    page.fill("#map-search", "w17")
+    page.locator(".map-canvas").scroll_into_view_if_needed()
+    page.fill(".map-search", "w17")
     heading, (out, into) = listed(page)
     assert heading.startswith("w17: community ")
     assert (out, into) == neighbours(17)
-    assert "tokens begin so" in page.inner_text("#map-found")
-    page.fill("#map-search", "no such")
-    assert page.inner_text("#map-found") == "No token of the map begins with “no such”."
-    assert page.locator("#map-details h5").count() == 0
-    page.click("#map-all")
-    x, y = page.evaluate("document.getElementById('map-canvas').placeOf('w2')")
-    page.click("#map-canvas", position={"x": x, "y": y})
+    assert "tokens begin so" in page.inner_text(".map-found")
+    page.fill(".map-search", "no such")
+    assert page.inner_text(".map-found") == "No token of the map begins with “no such”."
+    assert page.locator(".map-details h5").count() == 0
+    page.click(".map-all")
+    x, y = page.evaluate("document.querySelector('.map-canvas').placeOf('w2')")
+    page.click(".map-canvas", position={"x": x, "y": y})
     heading, rows = listed(page)
     # Another token may lie on top of it.
     chosen = [token.strip() for token in GRAPH.tokens].index(heading.split(": community ")[0])
     assert rows == list(neighbours(chosen))
-    at = page.evaluate(f"document.getElementById('map-canvas').placeOf({json.dumps(GRAPH.tokens[chosen].strip())})")
+    at = page.evaluate(f"document.querySelector('.map-canvas').placeOf({json.dumps(GRAPH.tokens[chosen].strip())})")
     assert abs(at[0] - x) + abs(at[1] - y) < 3
-    page.locator("#map-details table button").first.click()
+    page.locator(".map-details table button").first.click()
     assert listed(page)[0].startswith(rows[0][0].split()[0])
     page.context.close()
 
 
 def test_a_hostile_token_is_a_token(wide: Page) -> None:
     page = wide
-    page.fill("#map-search", HOSTILE)
+    page.fill(".map-search", HOSTILE)
     heading, (out, into) = listed(page)
     assert heading.startswith(f"{HOSTILE}: community ")
     assert (out, into) == neighbours(1)
     assert page.evaluate("window.hacked") is None
-    assert page.locator("#map-details img").count() == 0
-    page.click("#map-all")
+    assert page.locator(".map-details img").count() == 0
+    page.click(".map-all")
 
 
 def test_zooming_and_moving_keep_tokens_under_the_pointer(wide: Page) -> None:
     page = wide
-    place = "document.getElementById('map-canvas').placeOf('w2')"
-    page.locator("#map-canvas").scroll_into_view_if_needed()
+    place = "document.querySelector('.map-canvas').placeOf('w2')"
+    page.locator(".map-canvas").scroll_into_view_if_needed()
     before = page.evaluate(place)
-    page.click("#map-in")
+    page.click(".map-in")
     zoomed = page.evaluate(place)
     assert zoomed != before
-    box = page.locator("#map-canvas").bounding_box()
+    box = page.locator(".map-canvas").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 300, box["y"] + 300)
     page.mouse.down()
@@ -171,7 +216,7 @@ def test_zooming_and_moving_keep_tokens_under_the_pointer(wide: Page) -> None:
     moved = page.evaluate(place)
     assert 30 <= moved[0] - zoomed[0] <= 40
     assert -25 <= moved[1] - zoomed[1] <= -18
-    page.click("#map-all")
+    page.click(".map-all")
     assert page.evaluate(place) == pytest.approx(before)
 
 

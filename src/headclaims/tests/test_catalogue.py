@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from headclaims.tests.claims_run import ROOT, catalogue, run_claims
+from headclaims.tests.claims_run import SET, catalogue, run_claims
 from headclaims.tests.evidence_files import recorded_graph
 
-TESTS = sorted((ROOT / "claims").rglob("test_*.py"))
+TESTS = sorted(SET.rglob("test_*.py"))
 
 
 def claims_in(file: Path) -> list[ast.FunctionDef]:
@@ -32,7 +32,7 @@ def marked_ids(test: ast.FunctionDef) -> list[str]:
 
 
 def data(name: str) -> dict[str, object]:
-    return tomllib.loads((ROOT / "fixtures" / "data" / name).read_text(encoding="utf-8"))
+    return tomllib.loads((SET / name).read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("file", TESTS, ids=lambda path: path.name)

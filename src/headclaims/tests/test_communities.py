@@ -106,7 +106,11 @@ def test_edges_have_a_direction() -> None:
 COLOURS = ("red", "blue", "green", "white", "black", "brown", "pink", "grey", "orange", "violet", "silver", "gold")
 FRUIT = ("apple", "plum", "pear", "fig", "lemon", "grape", "melon", "Orange", "date", "lime", "kiwi", "mango")
 LISTS = (
-    WordList("one", {"colours": COLOURS, "numbers": ("one", "two"), "years": ("1918",)}),
+    WordList(
+        "one",
+        {"colours": COLOURS, "numbers": ("one", "two"), "years": ("1918",)},
+        digits={"numbers": 2, "years": 4},
+    ),
     WordList("two", {"fruit": FRUIT, "colours": ("teal",)}),
 )
 PLAIN = [" " + word for word in (*COLOURS, *FRUIT) if word.casefold() != "orange"]  # 11 and 11
@@ -139,8 +143,8 @@ def test_labels_are_categories_of_any_form() -> None:
     assert labels([text for text, _ in told] + PLAIN, LISTS) == expected
 
 
-def test_digits_are_no_word_of_a_list_without_numbers() -> None:
-    words = WordList("plain", {"colours": COLOURS, "fruit": FRUIT})
+def test_digits_are_no_word_of_a_list_that_does_not_say_so() -> None:
+    words = WordList("plain", {"colours": COLOURS, "fruit": FRUIT, "numbers": ("one",)})
     found = labels([*PLAIN, *PLAIN, *OTHERS, " 1918"], (words,))
     assert sorted(found) == list(range(44))
 

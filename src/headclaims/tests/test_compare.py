@@ -15,14 +15,29 @@ from headclaims.statistics.verdict import Flag, Verdict
 from headclaims.tests.report_folders import HOSTILE, claim, record
 
 
-def folder(path: Path, entries: list[ClaimEntry], settings: dict[str, Any] | None = None, **checkpoint: Any) -> Path:
-    """A report folder; settings and checkpoint but for what is given are the same in all."""
+def folder(
+    path: Path,
+    entries: list[ClaimEntry],
+    settings: dict[str, Any] | None = None,
+    claim_set: dict[str, Any] | None = None,
+    **checkpoint: Any,
+) -> Path:
+    """A report folder; settings, claim set and checkpoint but for what is given are the same in all."""
     same = {"words": "write-up", "prompts": 32, "seq_len": 64, "seed": 0, "dtype": "float32", "verdicts_only": False}
-    content = record(entries, **({"name": path.name, "spec": path.name} | checkpoint))
-    content["settings"] = same | {"thresholds_sha256": "0" * 64, "mutate": None} | (settings or {})
+    content = record(entries, **({"name": path.name, "spec": path.name, "identity": "ef" * 32} | checkpoint))
+    content |= {"schema": 2, "evidence_of": "replication", "settings": same | {"mutate": None} | (settings or {})}
+    content["claim_set"] = {"name": "one_set", "version": 1, "sha256": "0" * 64} | (claim_set or {})
     path.mkdir(parents=True)
     (path / "claims.json").write_text(json.dumps(content), encoding="utf-8")
     return path
+
+
+def in_schema_1(path: Path, thresholds: str) -> None:
+    """Make the record in a folder one of schema 1: its settings name the hash of thresholds, and no set is named."""
+    content = json.loads((path / "claims.json").read_text(encoding="utf-8"))
+    del content["claim_set"], content["evidence_of"], content["checkpoint"]["identity"]
+    content |= {"schema": 1, "settings": content["settings"] | {"thresholds_sha256": thresholds}}
+    (path / "claims.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def measured(value: float, low: float, high: float, **parts: Any) -> ClaimEntry:
@@ -126,7 +141,6 @@ def test_names_tell_records_apart(tmp_path: Path) -> None:
     [
         ({"prompts": 16}, "prompts 32, 16"),
         ({"words": "held-out"}, "words write-up, held-out"),
-        ({"thresholds_sha256": "1" * 64}, "thresholds_sha256 000000000000, 111111111111"),
         ({"verdicts_only": True, "seed": 3}, "seed 0, 3; verdicts_only False, True"),
     ],
 )
@@ -143,6 +157,37 @@ def test_other_settings_are_refused_or_said(
     assert main(["compare", *map(str, paths), "--mixed"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first == f"Settings differ, so that numbers are not of the same thing: {says}."
+
+
+@pytest.mark.parametrize(
+    ("claim_set", "says"),
+    [
+        ({"sha256": "1" * 64}, "claim set one_set 000000000000, one_set 111111111111"),
+        ({"name": "another"}, "claim set one_set 000000000000, another 000000000000"),
+    ],
+)
+def test_another_claim_set_is_another_thing(tmp_path: Path, claim_set: dict[str, Any], says: str) -> None:
+    """The hash is over findings and thresholds: a statistic may be defined anew, or have to be something else."""
+    paths = [
+        folder(tmp_path / "one", [claim("a", measured={"x": 1.0})]),
+        folder(tmp_path / "two", [claim("a", measured={"x": 1.0})], claim_set=claim_set),
+    ]
+    with pytest.raises(BadInput, match=f"^settings differ: {says}; wanted the same"):
+        load(paths)
+    assert load(paths, mixed=True).notices == [f"Settings differ, so that numbers are not of the same thing: {says}."]
+
+
+def test_records_of_schema_1_are_compared_by_their_thresholds(tmp_path: Path) -> None:
+    one, two, three, four = (
+        folder(tmp_path / name, [claim("a", measured={"x": 1.0})]) for name in ("one", "two", "three", "four")
+    )
+    for path, digit in ((one, "a"), (two, "a"), (three, "b")):
+        in_schema_1(path, digit * 64)
+    assert load([one, two]).notices == []
+    with pytest.raises(BadInput, match="claim set thresholds aaaaaaaaaaaa, thresholds bbbbbbbbbbbb;"):
+        load([one, three])
+    with pytest.raises(BadInput, match="claim set thresholds aaaaaaaaaaaa, one_set 000000000000;"):
+        load([one, four])
 
 
 def test_a_head_that_was_looked_for_is_another_thing(tmp_path: Path) -> None:
@@ -175,7 +220,7 @@ def test_names_are_text_in_every_format(tmp_path: Path) -> None:
 def test_another_schema_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [folder(tmp_path / name, [claim("a", measured={"x": 1.0})]) for name in ("one", "two")]
     content = json.loads((paths[1] / "claims.json").read_text(encoding="utf-8"))
-    (paths[1] / "claims.json").write_text(json.dumps(content | {"schema": 2}), encoding="utf-8")
+    (paths[1] / "claims.json").write_text(json.dumps(content | {"schema": 3}), encoding="utf-8")
     assert main(["compare", *map(str, paths), "--mixed"]) == 2
     assert "schema" in capsys.readouterr().err
 

@@ -18,7 +18,7 @@ from headclaims.checkpoint.planted.folder import planted_folder
 from headclaims.circuit.effective_embedding import Variant, ablated_terms, effective_embedding
 from headclaims.errors import NotAssessable
 from headclaims.prompts.category import category_prompts
-from headclaims.prompts.words import WordList, load_words
+from headclaims.prompts.words import WordList
 from headclaims.tests.conftest import Models
 from headclaims.tests.small_models import (
     TOKEN_IDS,
@@ -31,6 +31,7 @@ from headclaims.tests.small_models import (
     replaced_output,
     without_gain,
 )
+from headclaims.tests.word_lists import load_words
 
 NOTHING = Cache(None)
 TOLERANCE = 1e-4  # float32: the norm divides by a residual stream of order one

@@ -1,6 +1,7 @@
 """Emergence: values and turns of verdicts by step, by hand, and from a sweep over checkpoints on disk."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from headclaims.cli import main
 from headclaims.fleet.emergence import Point, series, turns, write
 from headclaims.fleet.plan import Plan
+from headclaims.tests.claims_run import SET
 from headclaims.tests.evidence_files import kin_attention, recorded_attention
 from headclaims.tests.test_sweep import here
 
@@ -48,6 +50,7 @@ def plan(tmp_path: Path) -> Path:
         f"""
         report_dir = "{tmp_path}/sweep"
         [settings]
+        set = "{SET}"
         no_cache = true
         [[rule]]
         checkpoint = "{tmp_path}/step{{step}}.safetensors"
@@ -65,7 +68,7 @@ def test_a_sweep_over_steps_says_when_a_claim_emerges(plan: Path, capsys: pytest
     assert main(["sweep", str(plan), "--workers", "1"]) == 1
     assert f"by training step: {plan.parent}/sweep/emergence.html" in capsys.readouterr().out
     (one,) = series(Plan.read(plan))
-    assert one.name == f"{plan.parent}/step{{step}}.safetensors"
+    assert one.name == f"{plan.parent}/step{{step}}.safetensors, set {SET}"
     assert one.notices == ["no record at steps 10"]
     kin = one.claims["attends-within-category"]
     assert [(p.step, p.verdict) for p in kin] == [(0, "not supported"), (200, "supported")]
@@ -109,3 +112,22 @@ def test_heads_that_differ_by_step_are_said_and_every_head_is_its_own_series(pla
     assert all(not one.notices for one in found[1:])
     page = (plan.parent / "sweep" / "emergence.html").read_text(encoding="utf-8")
     assert page.count("<figure") == 25
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_several_sets_and_several_heads_are_series_of_their_own(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim of one id in two sets, or of two heads, would have two points a step otherwise."""
+    second = plan.parent / "second_set"
+    shutil.copytree(SET, second)
+    monkeypatch.setattr("headclaims.fleet.plan.find_sets", lambda _: [SET, second])
+    text = plan.read_text(encoding="utf-8").replace(f'set = "{SET}"', 'head = "L1H5,L0H1"')
+    plan.write_text(text.replace("step = [200, 0, 10]", "step = [200, 0]"), encoding="utf-8")
+    assert main(["sweep", str(plan), "--workers", "1"]) == 0
+    found = series(Plan.read(plan))
+    run = f"{plan.parent}/step{{step}}.safetensors, head L1H5,L0H1"
+    assert sorted(one.name for one in found) == [
+        f"{run}, {name}, {label}" for name in ("second_set", "self_hating_head") for label in ("L0H1", "L1H5")
+    ]
+    for one in found:
+        assert one.notices == []
+        assert all([p.step for p in points] == [0, 200] for points in one.claims.values())

@@ -7,9 +7,11 @@ from scipy import stats
 
 from headclaims.checkpoint.planted.random_weights import random_folder
 from headclaims.errors import BadInput
-from headclaims.fleet.audits import audit, in_processes
+from headclaims.fleet.cluster import in_workers
+from headclaims.fleet.workers import audit
 from headclaims.report.readme import put_between
-from headclaims.trials.false_alarms import MARKS, Row, most_allowed, options, record, table, tally
+from headclaims.tests.claims_run import SET
+from headclaims.trials.false_alarms import MARKS, Job, Row, most_allowed, options, run, table, tally
 
 
 def entry(claim: str, verdict: str, *flags: str) -> dict[str, object]:
@@ -68,18 +70,18 @@ def test_random_heads_attend_to_some_tokens(clustered: bool) -> None:
 
 def test_an_audit_without_a_record_says_why() -> None:
     with pytest.raises(BadInput, match=r"^/nowhere: no such file"):
-        audit(["--checkpoint", "/nowhere"])
+        audit(SET, ["--checkpoint", "/nowhere"])
 
 
 @pytest.mark.slow
 def test_audits_in_processes_are_those_alone() -> None:
-    found = dict(in_processes(record, range(2)))
+    found = in_workers(run, [Job(SET, seed) for seed in range(2)], "random checkpoints")
     verdicts = [{c["id"]: (c["verdict"], c["flags"]) for c in found[n]["claims"]} for n in range(2)]
     assert verdicts[0] != verdicts[1]
     assert any("distinctive" in flags for _, flags in verdicts[0].values())
-    assert {c["id"]: (c["verdict"], c["flags"]) for c in record(1)["claims"]} == verdicts[1]
+    assert {c["id"]: (c["verdict"], c["flags"]) for c in run(Job(SET, 1))["claims"]} == verdicts[1]
     folder = str(random_folder(0))
-    alone = audit(["--checkpoint", folder, *options(0), "--verdicts-only"])
+    alone = audit(SET, ["--checkpoint", folder, *options(0), "--verdicts-only"])
     assert {c["id"]: c["verdict"] for c in alone["claims"]} == {name: v for name, (v, _) in verdicts[0].items()}
     assert not any("distinctive" in claim["flags"] or "conditional" in claim["flags"] for claim in alone["claims"])
     assert (alone["settings"]["verdicts_only"], found[0]["settings"]["verdicts_only"]) == (True, False)

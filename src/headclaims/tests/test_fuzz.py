@@ -1,6 +1,7 @@
 """Spoilt files of every kind are read or refused in one line; hostile ones write nothing and take no time."""
 
 import json
+import re
 import struct
 import tempfile
 import time
@@ -17,16 +18,23 @@ from safetensors.torch import save_file
 from headclaims.checkpoint import load
 from headclaims.errors import BadInput
 from headclaims.files import as_json
-from headclaims.fleet.audits import audit_files
 from headclaims.fleet.plan import Plan
-from headclaims.prompts.words import load_words
+from headclaims.fleet.workers import audit, audit_files
 from headclaims.record.entries import ClaimEntry, counts
 from headclaims.record.reading import read_record
 from headclaims.statistics.verdict import Flag, Verdict
-from headclaims.tests.claims_run import snapshot
-from headclaims.tests.evidence_files import CATEGORY_OF, header, partial_weights, tiny_gpt2
+from headclaims.tests.claims_run import SET, snapshot
+from headclaims.tests.evidence_files import (
+    CATEGORY_OF,
+    EvidenceParts,
+    header,
+    partial_weights,
+    recorded_attention,
+    tiny_gpt2,
+)
 from headclaims.tests.fuzzing import KINDS, fuzz
 from headclaims.tests.report_folders import record
+from headclaims.tests.word_lists import load_words
 
 MODELS = ("folder", "gguf")
 
@@ -46,7 +54,7 @@ def refused(path: Path) -> str:
     """The line with which a file is refused, at once and without a trace on disk."""
     before, start = snapshot(path.parent), time.monotonic()
     with pytest.raises(BadInput) as raised:
-        audit_files(["--checkpoint", str(path), "--no-cache"])
+        audit_files([SET], ["--checkpoint", str(path), "--no-cache"])
     assert time.monotonic() - start < 10
     assert snapshot(path.parent) == before
     line = str(raised.value)
@@ -84,8 +92,9 @@ def test_names_that_lead_elsewhere_lead_nowhere(tmp_path: Path) -> None:
     parts.tensors["../../outside"] = torch.zeros(2)
     parts.metadata["name"] = "../../outside"
     path = parts.write(inside / "weights.safetensors")
-    files = audit_files(["--checkpoint", str(path), "--no-cache", "--report-dir", str(inside / "reports")])
-    assert list(files) == ["weights/claims.json", "weights/claims.md"]
+    files = audit_files([SET], ["--checkpoint", str(path), "--no-cache", "--report-dir", str(inside / "reports")])
+    folder = r"weights-[0-9a-f]{8}/self_hating_head/L1H5"
+    assert [re.sub(folder, "FOLDER", name) for name in files] == ["FOLDER/claims.json", "FOLDER/claims.md"]
     assert sorted(snapshot(tmp_path)) == ["inside/weights.safetensors"]
 
 
@@ -94,6 +103,18 @@ def test_a_config_of_more_layers_than_there_are_is_refused_at_once(tmp_path: Pat
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps(config | {"n_layer": 2**41}), encoding="utf-8")
     assert "config of 2199023255552 layers" in refused(folder)
+
+
+@pytest.mark.parametrize("make", [partial_weights, recorded_attention], ids=["partial", "recorded"])
+def test_evidence_of_more_layers_than_there_are_is_audited_at_once(
+    make: Callable[[], EvidenceParts], tmp_path: Path
+) -> None:
+    """What a file doesn't hold takes no time, whatever its config says of it."""
+    parts = make()
+    parts.config["n_layer"] = 10**8
+    path, start = parts.write(tmp_path / "a.safetensors"), time.monotonic()
+    assert audit(SET, ["--checkpoint", str(path), "--no-cache"])["checkpoint"]["n_layers"] == 10**8
+    assert time.monotonic() - start < 10
 
 
 def test_code_in_a_folder_is_not_run(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from headclaims.measures.map_statistics import statistics_of_other_heads
 from headclaims.measures.similar_words import neighbours
 from headclaims.measures.token_sets import CommonWords, Groups, TokenSets
 from headclaims.measures.top_attended import probes
-from headclaims.prompts.words import WordList, common_words, group_tokens, load_words
+from headclaims.prompts.words import WordList, common_words, group_tokens
+from headclaims.tests.word_lists import load_words, word_lists
 
 EVERYTHING = {"words_contrast", "groups_contrast", "skew_scores", "words_depth", "groups_depth", "auc", "kin", "peak"}
 SHARES = {"similar_above_self", "similar_above_dissimilar", "similar_above_variants"}
@@ -128,7 +129,7 @@ def sets(planted: Checkpoint, words: WordList) -> TokenSets:
     known, vocabulary = planted.single_token, planted.vocabulary
     return TokenSets(
         Groups.of(words, known),
-        Groups.of(group_tokens(known, "planted"), known),
+        Groups.of(group_tokens(word_lists().groups, known, "planted"), known),
         CommonWords.of(common_words(known, vocabulary, "planted")[:150], known, vocabulary),
         probes([words], known, vocabulary),
     )

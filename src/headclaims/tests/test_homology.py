@@ -6,16 +6,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from headclaims.audit.settings import Settings
 from headclaims.checkpoint.interface import Head
+from headclaims.claim.claim_set import ClaimSet
 from headclaims.cli import main
 from headclaims.errors import BadInput
-from headclaims.fleet.audits import homologues
-from headclaims.fleet.homology import Ranking, behaviour, distance, map_agreement
+from headclaims.fleet.homology import Ranking, behaviour, distance, map_agreement, ranking
 from headclaims.measures.category_score import Survey
+from headclaims.tests.claims_run import SET
 from headclaims.tests.evidence_files import partial_weights, recorded_attention
-from headclaims.tests.test_drawn import surveyed, uniform
+from headclaims.tests.test_form_data import surveyed, uniform
 
 DRAW = np.random.default_rng(0)
+
+
+def homologues(target: dict[str, str], other: dict[str, str]) -> Ranking:
+    """The ranking by two audits' settings, on the words of the claim set."""
+    return ranking(Settings.of(target), Settings.of(other), ClaimSet.read(SET))
 
 
 def test_behaviour_by_hand() -> None:
@@ -64,15 +71,15 @@ def test_the_planted_head_is_found_again(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["homologues", "planted", "planted:wrong-head", "--top", "1", "--prompts", "16"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split() == ["L1H8", "1.0", "0.000", "0.000", "1.000"]
     found = homologues(
-        ["--checkpoint", "planted", "--head", "L1H5", "--prompts", "16"],
-        ["--checkpoint", "planted:two-heads", "--head", "L0H0", "--prompts", "16"],
+        {"checkpoint": "planted", "head": "L1H5", "prompts": "16"},
+        {"checkpoint": "planted:two-heads", "head": "L0H0", "prompts": "16"},
     )
     assert [found.heads[i].label for i in np.argsort(found.mean_rank)[:2]] == ["L1H5", "L1H6"]
 
 
 def test_recorded_attention_tells_of_behaviour_alone(tmp_path: Path) -> None:
     path = str(recorded_attention().write(tmp_path / "recorded.safetensors"))
-    found = homologues(["--checkpoint", path, "--head", "L1H5"], ["--checkpoint", path, "--head", "L0H0"])
+    found = homologues({"checkpoint": path, "head": "L1H5"}, {"checkpoint": path, "head": "L0H0"})
     assert found.weights is None
     assert found.agreement is None
     assert found.heads[int(np.argmin(found.mean_rank))] == Head(1, 5)
@@ -84,7 +91,7 @@ def test_without_an_account_in_common_it_is_one_line(tmp_path: Path, capsys: pyt
         partial_weights().write(tmp_path / "b.safetensors"),
     ]
     with pytest.raises(BadInput, match="neither attention nor weights in common"):
-        homologues(["--checkpoint", str(paths[0])], ["--checkpoint", str(paths[1])])
+        homologues({"checkpoint": str(paths[0])}, {"checkpoint": str(paths[1])})
     assert main(["homologues", *map(str, paths), "--head", "L9H9"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("headclaims: --head L9H9: ")

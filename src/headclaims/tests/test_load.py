@@ -120,20 +120,21 @@ def test_code_in_a_folder_is_not_run(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("cached", "reachable", "spec", "why"),
     [
-        (Path("snapshot"), False, "gpt2", "gpt2 is in the local cache"),
-        (None, True, "gpt2", "the hub has gpt2"),
-        (None, False, "planted", "not in the local cache and the hub does not answer"),
+        (Path("snapshot"), False, "{model}", "{model} is in the local cache"),
+        (None, True, "{model}", "the hub has {model}"),
+        (None, False, "planted", "{model} is not in the local cache and the hub does not answer"),
     ],
 )
+@pytest.mark.parametrize("model", ["gpt2", "owner/other"])
 def test_without_a_spec(
-    monkeypatch: pytest.MonkeyPatch, cached: Path | None, reachable: bool, spec: str, why: str
+    monkeypatch: pytest.MonkeyPatch, model: str, cached: Path | None, reachable: bool, spec: str, why: str
 ) -> None:
-    monkeypatch.setattr(hub, "cached", lambda *_: cached)
-    monkeypatch.setattr(hub, "reachable", lambda *_: reachable)
-    chosen, reason = checkpoints.default_spec()
-    assert chosen == spec
+    monkeypatch.setattr(hub, "cached", lambda *asked: {(model, None): cached}[asked])
+    monkeypatch.setattr(hub, "reachable", {model: reachable}.__getitem__)
+    chosen, reason = checkpoints.default_spec(model)
+    assert chosen == spec.format(model=model)
     assert reason.startswith("no --checkpoint given")
-    assert why in reason
+    assert why.format(model=model) in reason
 
 
 # What is not: specs

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from headclaims.checkpoint import MUTATIONS, load
+from headclaims.audit.settings import MUTATIONS
+from headclaims.checkpoint import load
 from headclaims.checkpoint.interface import Head
 from headclaims.checkpoint.planted.counterfeits.registry import COUNTERFEITS, names
 from headclaims.checkpoint.planted.vocabulary import vocabulary
 from headclaims.checkpoint.planted.weights import SPACES
 from headclaims.circuit.qk_circuit import QKCircuit
-from headclaims.tests.claims_run import run_claims
+from headclaims.tests.claims_run import SET, catalogue, run_claims
 from headclaims.trials import counterfeits as mutants
 from headclaims.trials.counterfeits import Expected, casualties, killers, main, options, survivors, table, unexpected
 
@@ -30,10 +31,15 @@ free = ["category-blocks"]
 """
 
 
+def read(path: Path = SET / "counterfeits.toml") -> Expected:
+    """What is expected of counterfeits, of the claims of the set that ships."""
+    return Expected.read(path, list(catalogue()))
+
+
 @pytest.fixture
 def expected(tmp_path: Path) -> Expected:
     (tmp_path / "data.toml").write_text(DATA)
-    return Expected.read(tmp_path / "data.toml")
+    return read(tmp_path / "data.toml")
 
 
 def found(**changes: dict[str, str]) -> dict[str, dict[str, str]]:
@@ -55,7 +61,7 @@ def test_whatever_is_not_named_stands(expected: Expected) -> None:
 def test_a_claim_named_twice_or_not_there(tmp_path: Path, named: str) -> None:
     (tmp_path / "data.toml").write_text(DATA + f"lapses = {named}\nfalls = ['inertia']\n")
     with pytest.raises(ValueError, match=r"data\.toml: second names a claim twice, or one that there isn't"):
-        Expected.read(tmp_path / "data.toml")
+        read(tmp_path / "data.toml")
 
 
 def test_cells_against_expectation(expected: Expected) -> None:
@@ -99,7 +105,7 @@ def test_more_than_five_other_casualties_kill_nothing(expected: Expected) -> Non
 
 def test_the_expected_matrix_promises() -> None:
     """Of every counterfeit and every mutation, and at most a third is left open; algebra never falls."""
-    real = Expected.read()
+    real = read()
     assert set(real.cells) == {"planted", *names(), *MUTATIONS}
     assert set(real.cells["planted"].values()) == {"stands"}
     assert real.share_free <= 1 / 3
@@ -127,7 +133,7 @@ def test_options_of_a_counterfeit() -> None:
 
 
 def test_a_counterfeit_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["made-up"]) == 2
+    assert main(SET, ["made-up"]) == 2
     assert capsys.readouterr().err.startswith("headclaims: made-up: no counterfeit; wanted some of planted, ")
 
 
@@ -141,10 +147,10 @@ def test_a_matrix_against_expectation_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Audits stand in for themselves: nothing falls, which `hubs` must not be like."""
-    record = {"claims": [{"id": c, "verdict": "supported", "flags": []} for c in Expected.read().cells["planted"]]}
-    monkeypatch.setattr(mutants, "in_processes", lambda _, jobs: enumerate([record] * len(jobs)))
-    assert main(["planted"]) == 0
-    assert main(["planted", "hubs"]) == 1
+    record = {"claims": [{"id": c, "verdict": "supported", "flags": []} for c in read().cells["planted"]]}
+    monkeypatch.setattr(mutants, "in_workers", lambda _, jobs, __: [record] * len(jobs))
+    assert main(SET, ["planted"]) == 0
+    assert main(SET, ["planted", "hubs"]) == 1
     assert "headclaims: hubs: top-attended-are-kin stands, expected falls" in capsys.readouterr().err
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from headclaims.checkpoint import MUTATIONS, load
+from headclaims.audit.settings import MUTATIONS
+from headclaims.checkpoint import load
 from headclaims.checkpoint.interface import Checkpoint, Head, patterns_of
 from headclaims.checkpoint.mutate import mutate
 from headclaims.checkpoint.weights import QKWeights

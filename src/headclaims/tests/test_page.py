@@ -12,7 +12,7 @@ from headclaims.cli import main
 from headclaims.record.entries import ClaimEntry
 from headclaims.report.page import write_page
 from headclaims.statistics.verdict import Flag, Verdict
-from headclaims.tests.report_folders import HOSTILE, claim, claims, write_folder
+from headclaims.tests.report_folders import HOSTILE, claim, claims, suite_records, write_folder
 
 
 class Outline(HTMLParser):
@@ -46,7 +46,8 @@ class Outline(HTMLParser):
 
 
 def page_of(folder: Path, entries: list[ClaimEntry] | None = None, **options: bool) -> str:
-    """The page of a folder written by hand."""
+    """The page of a folder written by hand, with records of the suite beside it."""
+    suite_records(folder)
     return write_page(write_folder(folder, entries, **options)).read_text(encoding="utf-8")
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from headclaims.claim.new_set import write_new_set
 from headclaims.cli import main
 from headclaims.errors import BadInput
 from headclaims.fleet.plan import MISTRAL, PYTHIA, Plan
@@ -64,6 +65,24 @@ def test_a_rule_is_multiplied_out(tmp_path: Path) -> None:
     assert all(name.replace("-", "").isalnum() for name in names)
 
 
+def test_claim_sets_are_those_that_ship_or_the_one_named(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    write_new_set(own)
+    text = f"""
+        [[audit]]
+        checkpoint = "a"
+        [[rule]]
+        checkpoint = "a"
+        set = ["self_hating_head", "{own}"]
+        """
+    shipped, named, of_own = plan(tmp_path, text).jobs
+    assert "self_hating_head" in [folder.name for folder in shipped.claim_sets]
+    assert [folder.name for folder in named.claim_sets] == ["self_hating_head"]
+    assert of_own.claim_sets == [own]
+    assert [job.options for job in (shipped, named, of_own)] == [["--checkpoint", "a"]] * 3
+    assert len({job.name for job in (shipped, named, of_own)}) == 3
+
+
 def test_an_audit_that_is_listed_twice_is_run_once(tmp_path: Path) -> None:
     text = """
         [[audit]]
@@ -122,6 +141,8 @@ BAD = {
     "wanted tables [[audit]]": 'audit = "a"',
     "wanted a table": "audit = [3]",
     "report_dir 3": 'report_dir = 3\n[[audit]]\ncheckpoint = "a"',
+    "set 3": '[[audit]]\ncheckpoint = "a"\nset = 3',
+    "nonsense: no claim set; wanted": '[[audit]]\ncheckpoint = "a"\nset = "nonsense"',
     "step and revision": '[[audit]]\ncheckpoint = "a"\nstep = 3\nrevision = "main"',
     "published steps of gpt2": '[[rule]]\ncheckpoint = "gpt2"\nstep = "published"',
     "wanted a training run": '[[audit]]\ncheckpoint = "gpt2"\nstep = 3',

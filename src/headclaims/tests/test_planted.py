@@ -23,8 +23,8 @@ from headclaims.checkpoint.planted.folder import build, definition, planted_fold
 from headclaims.checkpoint.planted.vocabulary import vocabulary
 from headclaims.circuit.effective_embedding import Cache, Variant, effective_embedding
 from headclaims.prompts.category import CategoryPrompts, category_prompts
-from headclaims.prompts.words import load_words
 from headclaims.tests.small_models import SmallModel, raw_weights, replaced_output
+from headclaims.tests.word_lists import load_words
 
 # As the module's docstring has them: the target's scores in nats, shares of the squared norm N² = 16.
 SAME, D, BOS_SCORE, T = 6.0, 0.85, 5.8, 0.75

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from headclaims.checkpoint.planted.vocabulary import vocabulary
+from headclaims.cli import main
+from headclaims.tests.claims_run import SET
 from headclaims.trials.power import PROPERTIES, SEEDS, STRENGTHS, Dose, draw, supported, table, verdicts, wilson
 
 
@@ -32,7 +34,7 @@ def test_strength_changes_what_it_should_alone() -> None:
 
 
 def test_shares_by_strength() -> None:
-    doses = [Dose(name, s, seed) for seed in range(4) for name in PROPERTIES for s in STRENGTHS]
+    doses = [Dose(SET, name, s, seed) for seed in range(4) for name in PROPERTIES for s in STRENGTHS]
     found = [
         dict.fromkeys(
             PROPERTIES[dose.name].claims, "supported" if dose.strength > 0.15 * (dose.seed + 1) else "undecided"
@@ -49,6 +51,13 @@ def test_shares_by_strength() -> None:
 def test_the_study_is_from_none_to_all_in_ten_steps_and_of_twenty_seeds() -> None:
     assert pytest.approx(np.arange(11) / 10) == STRENGTHS
     assert SEEDS == 20
+
+
+@pytest.mark.parametrize("names", [["many"], ["0"], ["-1"], ["3", "4"]])
+def test_how_many_seeds_is_a_whole_number(names: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trials", "power", "--", *names]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"headclaims: trials power {' '.join(names)}: wanted how many, a whole number, 1 or more"
 
 
 def test_a_share_has_wilson_s_interval() -> None:
@@ -75,9 +84,9 @@ def test_the_figure_shows_every_claim_and_is_the_same_twice(tmp_path: Path) -> N
 )
 def test_the_least_and_the_most(name: str, claim: str) -> None:
     """Whatever the claim is about is there at full strength; a leak then is no longer irrelevant, and at 0.1 it is."""
-    at_most = verdicts(Dose(name, 1.0, 0))[claim]
+    at_most = verdicts(Dose(SET, name, 1.0, 0))[claim]
     if "leak" in name:
         assert at_most == "not supported"
-        assert verdicts(Dose(name, 0.1, 0))[claim] == "supported"
+        assert verdicts(Dose(SET, name, 0.1, 0))[claim] == "supported"
     else:
         assert at_most == "supported"

@@ -8,8 +8,9 @@ from scipy import stats
 
 from headclaims.errors import BadInput, NotAssessable
 from headclaims.prompts.category import CategoryPrompts, category_prompts, kin, recorded_prompts, target_mask
-from headclaims.prompts.words import WordList, load_words
+from headclaims.prompts.words import WordList
 from headclaims.tests.plain_loops import categories_of, rows_of
+from headclaims.tests.word_lists import load_words
 
 # Categories of unequal size: drawing words uniformly, rather than categories, shows.
 UNEQUAL = WordList(

@@ -1,6 +1,5 @@
 """A record read back: what was written, or one clear line."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,8 @@ import pytest
 
 from headclaims.cli import main
 from headclaims.errors import BadInput
-from headclaims.record.reading import read_figures, read_record
-from headclaims.tests.report_folders import claims, figures, write_folder
+from headclaims.record.reading import read_record
+from headclaims.tests.report_folders import HOSTILE, claims, edited, write_folder
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -18,21 +17,42 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     record = read_record(folder)
     assert record.claims == claims()
     assert record.complete
-    kept, why = read_figures(folder, record)
-    assert why is None
-    assert kept == figures()
+    assert record.claim_set is not None
+    assert (record.claim_set.name, record.evidence_of) == ("my_claims", "replication")
+    assert record.checkpoint.identity == "0123456789abcdef"
 
 
-def edited(folder: Path, change: Callable[[dict[str, Any]], object], name: str = "claims.json") -> None:
-    """Change a file of a folder."""
-    path = folder / name
-    content = json.loads(path.read_text(encoding="utf-8"))
-    change(content)
-    path.write_text(json.dumps(content), encoding="utf-8")
+def as_schema_1(record: dict[str, Any]) -> None:
+    """Turn a record of schema 2 into one as the first edition wrote it."""
+    record["schema"] = 1
+    del record["claim_set"], record["evidence_of"], record["checkpoint"]["identity"]
+    record["settings"] |= {"html": record["settings"].pop("page"), "thresholds_sha256": "0" * 64}
+    for claim in record["claims"]:
+        del claim["p_adjusted"]
+
+
+def test_a_record_of_the_first_schema_is_read(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    edited(folder, lambda record: record["settings"].update(page=True))
+    edited(folder, as_schema_1)
+    record = read_record(folder)
+    assert record.claims == claims()
+    assert record.counts.supported == 2
+    assert record.checkpoint.name == HOSTILE
+    assert (record.claim_set, record.evidence_of, record.checkpoint.identity) == (None, None, None)
+    assert record.settings["page"] is True
+    assert "html" not in record.settings
+
+
+@pytest.mark.parametrize("content", ['{"schema": 1, "checkpoint": 5}', '{"schema": 1, "settings": []}'])
+def test_a_record_of_the_first_schema_is_checked_as_well(tmp_path: Path, content: str) -> None:
+    (tmp_path / "claims.json").write_text(content, encoding="utf-8")
+    with pytest.raises(BadInput, match=r"wanted a record of schema 1 or 2$"):
+        read_record(tmp_path)
 
 
 BAD: dict[str, Callable[[dict[str, Any]], object]] = {
-    "schema": lambda record: record.update(schema=2),
+    "schema": lambda record: record.update(schema=3),
     "complete": lambda record: record.pop("complete"),
     "verdict": lambda record: record["claims"][0].update(verdict="certainly"),
     "flags": lambda record: record["claims"][0].update(flags=["splendid"]),
@@ -59,7 +79,7 @@ def test_a_record_that_is_none_is_one_line(tmp_path: Path, names: str, capsys: p
 @pytest.mark.parametrize("content", [b"", b"\x00\xff", b"[]", b"{", b'"a"', b"[" * 100_000, b'{"schema": 1}'])
 def test_a_file_that_is_no_record_is_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "claims.json").write_bytes(content)
-    with pytest.raises(BadInput, match=r"claims\.json: .*wanted a record of schema 1$") as raised:
+    with pytest.raises(BadInput, match=r"claims\.json: .*wanted a record of schema 1 or 2$") as raised:
         read_record(tmp_path)
     assert "\n" not in str(raised.value)
 
@@ -70,27 +90,3 @@ def test_a_folder_without_a_record_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "claims.json").mkdir()
     with pytest.raises(BadInput, match="Is a directory"):
         read_record(tmp_path)
-
-
-def test_figures_of_another_run_are_left_out(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path)
-    edited(folder, lambda record: record.update(started="2026-01-02T00:00:00+00:00"))
-    kept, why = read_figures(folder, read_record(folder))
-    assert kept == {}
-    assert why is not None
-    assert "another run" in why
-
-
-def test_no_figures_are_said(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path, with_figures=False)
-    kept, why = read_figures(folder, read_record(folder))
-    assert kept == {}
-    assert why is not None
-    assert "--html" in why
-
-
-def test_bad_figures_are_one_line(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path)
-    edited(folder, lambda kept: kept["claims"]["category-score-lowest"].update(compared_value=[]), "figures.json")
-    with pytest.raises(BadInput, match=r"figures\.json: claims\.category-score-lowest\.compared_value.*wanted"):
-        read_figures(folder, read_record(folder))

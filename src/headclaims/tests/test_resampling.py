@@ -1,5 +1,6 @@
 """Intervals against textbook formulas, a textbook's example, scipy called directly, and known means."""
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -10,7 +11,14 @@ from scipy import stats
 
 from headclaims.errors import NotAssessable
 from headclaims.statistics import resampling
-from headclaims.statistics.resampling import GroupedRows, OverTokens, Resampled, jackknife_t_bounds, two_way_interval
+from headclaims.statistics.resampling import (
+    GroupedRows,
+    OverTokens,
+    Resampled,
+    jackknife_t_bounds,
+    per_prompt,
+    two_way_interval,
+)
 
 # Twelve prompts' means; irregular, so that hardly a resample ties with the estimate.
 SKEWED = np.array([0.2137, 0.3091, 0.3259, 0.4968, 0.6113, 0.6347, 0.9211, 1.1093, 1.4377, 2.0221, 3.7159, 6.4433])
@@ -316,6 +324,49 @@ def test_intervals_over_categories_cover_a_known_mean() -> None:
         return rows_of_cells(generator.normal(size=(1, 8)) + 0.3 * generator.normal(size=(12, 8)))
 
     assert 0.90 <= coverage(draw, 200) <= 0.99
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_one_value_a_prompt_is_its_mean_with_scipy_s_interval(seed: int) -> None:
+    of = per_prompt(SKEWED)
+    assert of.value == pytest.approx(math.fsum(SKEWED) / 12, rel=1e-12)
+    assert of.rows.n_prompts == 12
+    interval = of.interval(seed)
+    reference = stats.bootstrap(
+        (SKEWED,), np.mean, n_resamples=9999, method="BCa", rng=np.random.default_rng([seed, 0])
+    ).confidence_interval
+    assert interval is not None
+    # One draw that ties with the estimate, but for rounding, moves a bound by some 1e-4.
+    assert (interval.low, interval.high) == pytest.approx((reference.low, reference.high), rel=5e-4)
+    assert interval.unit == "prompts"
+
+
+def test_one_value_a_prompt_has_no_interval_under_ten_prompts() -> None:
+    assert per_prompt(SKEWED[:9]).interval(0) is None
+    assert per_prompt(SKEWED[:10]).interval(0) is not None
+
+
+def test_values_a_prompt_may_be_of_any_type_of_number() -> None:
+    thirds = np.full(12, 1 / 3, dtype=np.float32)
+    assert per_prompt(thirds).value == pytest.approx(1 / 3, abs=1e-7)
+    assert per_prompt(np.arange(12)).value == 5.5
+    assert per_prompt(np.arange(12) < 3).value == 0.25
+    assert per_prompt([1, 2, 4.5]).value == 2.5
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.zeros((12, 2)), r"^values of shape \(12, 2\); wanted one number a prompt$"),
+        (np.array(0.5), r"^values of shape \(\); wanted one number a prompt$"),
+        (np.zeros(0), r"^values of shape \(0,\); wanted one number a prompt$"),
+        (np.array([1.0, np.nan, np.inf, 2.0]), r"^2 of 4 values are not finite; wanted numbers$"),
+    ],
+    ids=["two axes", "no axis", "no prompt", "no numbers"],
+)
+def test_what_is_not_one_number_a_prompt_is_refused(values: np.ndarray, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        per_prompt(values)
 
 
 def test_over_tokens_is_the_bootstrap_of_a_mean() -> None:

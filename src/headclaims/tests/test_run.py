@@ -20,6 +20,7 @@ from headclaims import __version__
 from headclaims.checkpoint.planted.random_weights import random_folder
 from headclaims.tests.claims_run import (
     ROOT,
+    SET,
     SHARED,
     ClaimsRun,
     Runs,
@@ -119,7 +120,7 @@ DEFAULT_SETTINGS = {
     "no_cache": False,
     "verdicts_only": False,
     "mutate": None,
-    "html": False,
+    "page": False,
 }
 
 
@@ -150,8 +151,8 @@ def planted(runs: Runs) -> ClaimsRun:
     return runs()
 
 
-def assert_sound(run: ClaimsRun, complete: bool = True) -> None:
-    """The record is of the schema and agrees with itself, the catalogue, claims.md and the footer."""
+def assert_sound(run: ClaimsRun, complete: bool = True, partial: bool = False) -> None:
+    """The record is of the schema, in its folder, and agrees with itself, the catalogue, claims.md and the footer."""
     record = run.record
     assert departures(record) == []
     assert record["complete"] is complete
@@ -191,9 +192,14 @@ def assert_sound(run: ClaimsRun, complete: bool = True) -> None:
     headline = (
         f"{assessed} of {len(catalogue())} claims assessed, {verdicts.count(SUPPORTED)} supported, {len(found)} found"
     )
-    assert {headline, f"record in {run.folder}"} <= set(run.stdout.splitlines())
+    lines = run.stdout.splitlines()
+    assert lines[lines.index(headline) + 1].startswith("found: supported")
+    assert lines[lines.index(headline) + 2] == f"record in {run.folder}"
     assert ("incomplete" in run.markdown.lower()) is not complete
-    assert sorted(snapshot(run.reports)) == [f"{run.folder.name}/claims.json", f"{run.folder.name}/claims.md"]
+    checkpoint = record["checkpoint"]
+    where = f"{checkpoint['name']}-{checkpoint['identity'][:8]}/{SET.name}/{record['target']['label']}"
+    where = f"{where}/partial" if partial else where
+    assert sorted(snapshot(run.reports)) == [f"{where}/claims.json", f"{where}/claims.md"]
 
 
 def reported(run: ClaimsRun) -> dict[str, dict[str, float]]:
@@ -252,8 +258,8 @@ def test_planted_adjusts_p_values_over_its_empirical_claims(planted: ClaimsRun) 
 def test_planted_record(planted: ClaimsRun) -> None:
     record = planted.record
     checkpoint = record["checkpoint"]
-    fingerprint = checkpoint.pop("fingerprint")
-    assert len(bytes.fromhex(fingerprint)) == 32
+    for name in ("fingerprint", "identity"):
+        assert len(bytes.fromhex(checkpoint.pop(name))) == 32
     assert checkpoint.pop("d_vocab") > 1000
     assert checkpoint == {
         "spec": "planted",
@@ -267,11 +273,14 @@ def test_planted_record(planted: ClaimsRun) -> None:
         "d_head": 64,
     }
     assert record["target"] == {"layer": 1, "head": 5, "label": "L1H5", "chosen_by": "default"}
-    thresholds = (ROOT / "fixtures" / "data" / "thresholds.toml").read_bytes()
-    assert record["settings"] == DEFAULT_SETTINGS | {
-        "report_dir": str(planted.reports),
-        "thresholds_sha256": hashlib.sha256(thresholds).hexdigest(),
+    assert record["evidence_of"] == "replication"
+    stated = b"\0".join((SET / name).read_bytes() for name in ("findings.toml", "thresholds.toml"))
+    assert record["claim_set"] == {
+        "name": "self_hating_head",
+        "version": 1,
+        "sha256": hashlib.sha256(stated).hexdigest(),
     }
+    assert record["settings"] == DEFAULT_SETTINGS | {"report_dir": str(planted.reports)}
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, encoding="utf-8")
     assert record["suite"] == {
         "name": "headclaims",
@@ -296,6 +305,7 @@ def test_header_and_footer(planted: ClaimsRun) -> None:
     assert f"checkpoint: planted (planted), fingerprint {fingerprint[:16]}" in header
     assert "target head: L1H5, chosen by default" in header
     assert "evidence: tokens, attention, interventions, qk, embedding, graph" in header
+    assert any(line.strip("= ") == "claims of self_hating_head: L1H5" for line in lines)
     (columns,) = [i for i, line in enumerate(lines) if line.startswith("claim ")]
     for title in ("reported", "measured", "null p", "verdict", "flags"):
         assert title in lines[columns] + lines[columns + 1]
@@ -330,7 +340,7 @@ def test_a_head_that_is_no_category_head_has_no_effects(runs: Runs) -> None:
     for name in (*EFFECTS, "embedding-essential"):
         assert run.claims[name]["verdict"] == NOT_ASSESSABLE
         assert "L1H2 is no category head" in run.claims[name]["reason"]
-    assert_sound(run, complete=False)
+    assert_sound(run, complete=False, partial=True)
 
 
 def test_what_a_tokenizer_lacks_is_said(runs: Runs, evidence: Path) -> None:
@@ -386,12 +396,14 @@ def test_real_attention_weights(runs: Runs) -> None:
         "half-the-eigenvalues-negative": {"count": 33},
     }
     assert run.record["checkpoint"]["capabilities"] == ["qk"]
+    assert run.record["evidence_of"] == "discovery"
     assert "evidence: qk; lacking tokens, attention, interventions" in run.stdout
 
 
 def test_reported_numbers_are_for_the_head_they_were_reported_for(runs: Runs) -> None:
     run = runs("--checkpoint", shared("attention-weights.safetensors"), "--head", "L1H4")
     assert reported(run) == {}
+    assert run.record["evidence_of"] == "replication"
     assert_sound(run)
 
 
@@ -444,6 +456,8 @@ def test_recorded_attention_with_intervals(runs: Runs, evidence: Path) -> None:
     assert_sound(run)
     assert all(run.claims[name]["interval"] for name in BEHAVIOUR)
     assert "prompts: 12 x 24, recorded" in run.stdout
+    digest = hashlib.sha256((evidence / "recorded.safetensors").read_bytes()).hexdigest()
+    assert run.folder == run.reports / f"recorded-{digest[:8]}" / "self_hating_head" / "L1H5"
     # Of the other heads 23 can be as favourable.
     assert run.claims["suppresses-self"]["nulls"][0]["p"] == pytest.approx(1 / 24)
 
@@ -474,7 +488,7 @@ def assert_says_what_was_found(run: ClaimsRun, name: str, wanted: str) -> None:
 
 def assert_no_traceback(run: ClaimsRun) -> None:
     """Nothing of how Python came there."""
-    for trace in ("Traceback", r"\nE  ", r"\n>  ", r"\.py:\d", "INTERNALERROR"):
+    for trace in ("(?i:traceback)", r"\nE  ", r"\n>  ", r"\.py:\d", "INTERNALERROR"):
         assert not re.search(trace, run.output), run.output
 
 
@@ -562,7 +576,7 @@ def test_some_claims_are_no_complete_record(runs: Runs, evidence: Path) -> None:
     assert run.status == 0
     of_the_file = ["skew-scores-are-weaker", "symmetric-part-sufficient"]
     assert list(run.claims) == ["skew-adds-no-self-attention", "skew-is-weaker", *of_the_file]
-    assert_sound(run, complete=False)
+    assert_sound(run, complete=False, partial=True)
 
 
 def test_a_run_that_stops_at_the_first_failure(runs: Runs, evidence: Path) -> None:
@@ -573,28 +587,30 @@ def test_a_run_that_stops_at_the_first_failure(runs: Runs, evidence: Path) -> No
 
 
 BROKEN_SURVEY = """
-import sys, pytest
-
-@pytest.fixture(scope="session")
-def surveyed():
+def broken(**fixtures):
     raise RuntimeError("the survey is broken")
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionstart(session):
-    # A fixture is that of the plugin registered last.
-    session.config.pluginmanager.unregister(name="injected")
-    session.config.pluginmanager.register(sys.modules[__name__], "injected again")
+def pytest_fixture_setup(fixturedef):
+    if fixturedef.argname == "surveyed":
+        fixturedef.func = broken
 """
-BROKEN_NULLS = BROKEN_SURVEY.replace("surveyed", "other_heads_null").replace(
-    'raise RuntimeError("the survey is broken")', 'return lambda statistic: {}["no such null"]'
-)
+BROKEN_NULLS = """
+def broken(nulls, statistic):
+    return {}["no such null"]
+
+def pytest_sessionstart():
+    from headclaims.audit.nulls import Nulls
+
+    Nulls.other_heads = broken
+"""
 
 
 def with_plugin(folder: Path, text: str) -> dict[str, str]:
     """The environment under which `-p injected` is a plugin of this text."""
     (folder / "plugins").mkdir()
     (folder / "plugins" / "injected.py").write_text(text, encoding="utf-8")
-    return {"PYTHONPATH": str(folder / "plugins")}
+    before = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([str(folder / "plugins"), *([before] if before else [])])}
 
 
 @pytest.mark.parametrize(
@@ -670,8 +686,10 @@ def interrupt(checkpoint: Path, name: str, folder: Path, *options: str) -> int:
 def test_an_interrupted_run_leaves_what_it_has(evidence: Path, tmp_path: Path, workers: tuple[str, ...]) -> None:
     status = interrupt(evidence / "partial.safetensors", "test_skew_is_weaker", tmp_path, *workers)
     assert status == 2
-    folder = tmp_path / "reports" / "partial"
-    record = read_record(folder / "claims.json")
+    (path,) = (tmp_path / "reports").rglob("claims.json")
+    folder, record = path.parent, read_record(path)
+    identity = record["checkpoint"]["identity"]
+    assert folder == tmp_path / "reports" / f"partial-{identity[:8]}" / SET.name / "L1H5"
     assert departures(record) == []
     assert record["complete"] is False
     done = [claim["id"] for claim in record["claims"]]
@@ -690,11 +708,11 @@ def test_an_earlier_record_stays_until_a_run_has_something_to_say(evidence: Path
     """A run that is interrupted before its first claim is done leaves it, a run that ends takes its place."""
     options = ("--checkpoint", evidence / "recorded.safetensors")
     first = run_claims(*options, reports=tmp_path / "reports")
-    before, target = snapshot(first.reports), first.record["target"]
+    before, seed = snapshot(first.reports), first.record["settings"]["seed"]
     assert interrupt(evidence / "recorded.safetensors", "test_category_score_lowest", tmp_path) == 2
     assert snapshot(first.reports) == before
-    second = run_claims(*options, "--head", "L1H4", reports=tmp_path / "reports")
-    assert (target["label"], second.record["target"]["label"]) == ("L1H5", "L1H4")
+    second = run_claims(*options, "--seed", "1", reports=tmp_path / "reports")
+    assert (seed, second.record["settings"]["seed"]) == (0, 1)
     assert_sound(second)
 
 
@@ -763,9 +781,9 @@ def test_collecting_audits_nothing(tmp_path: Path) -> None:
 def test_a_page_of_recorded_attention(evidence: Path, tmp_path: Path, workers: tuple[str, ...]) -> None:
     """The page and its figures' numbers are there, those of the record, whatever process a claim ran in."""
     options = ("--checkpoint", evidence / "recorded.safetensors")
-    run = run_claims(*options, "--html", *workers, reports=tmp_path / "reports")
-    names = {f"{run.folder.name}/{name}" for name in ("claims.json", "claims.md", "figures.json", "index.html")}
-    assert set(snapshot(run.reports)) == names
+    run = run_claims(*options, "--page", *workers, reports=tmp_path / "reports")
+    names = {"claims.json", "claims.md", "figures.json", "index.html"}
+    assert set(snapshot(run.reports)) == {f"{run.folder.relative_to(run.reports)}/{name}" for name in names}
     page = (run.folder / "index.html").read_text(encoding="utf-8")
     kept = json.loads((run.folder / "figures.json").read_text(encoding="utf-8"))
     assert list(kept["claims"]) == list(catalogue())
@@ -780,12 +798,12 @@ def test_a_page_of_recorded_attention(evidence: Path, tmp_path: Path, workers: t
     at_least = sum(value >= first["compared_value"] for value in null["values"])
     assert (1 + at_least) / (1 + len(null["values"])) == pytest.approx(gap["nulls"][0]["p"])
     assert null["at_least"] == at_least
-    assert len(first["drawn"]["head_scores"]["scores"]) == 3 * HEADS
+    assert len(first["drawn"]["head_scores"]["data"]["scores"]) == 3 * HEADS
     assert 'id="nulls-category-score-lowest"' in page
     assert 'id="pattern"' in page
     # The same audit without a page leaves none of another run's.
     run_claims(*options, reports=tmp_path / "reports")
-    assert {name.split("/")[1] for name in snapshot(run.reports)} == {"claims.json", "claims.md"}
+    assert set(snapshot(run.folder)) == {"claims.json", "claims.md"}
 
 
 def in_a_terminal(options: list[str], tmp_path: Path, env: dict[str, str]) -> str:
@@ -815,6 +833,25 @@ def test_the_footer_is_in_colour_on_a_terminal_alone(evidence: Path, tmp_path: P
     assert "category-score-lowest" in plain
 
 
+def test_the_command_audits_as_pytest_does(runs: Runs, evidence: Path, tmp_path: Path) -> None:
+    """With the same record and footer, from any folder, and nothing said of its own."""
+    file, reports = str(evidence / "half.safetensors"), str(tmp_path / "reports")
+    line = [sys.executable, "-m", "headclaims.cli", "audit", file, "--report-dir", reports, "--set", SET.name]
+    done = subprocess.run(
+        line, cwd=tmp_path, capture_output=True, encoding="utf-8", env=environment(tmp_path, {"COLUMNS": "80"})
+    )
+    run = runs("--checkpoint", file)
+    assert done.returncode == run.status == 1
+    assert done.stderr == ""
+    assert "warning" not in done.stdout.lower()
+    (path,) = (tmp_path / "reports").rglob("claims.json")
+    assert comparable(read_record(path)) == comparable(run.record)
+    said = done.stdout.splitlines()
+    assert said[0] == run.first_line
+    assert said[-1].startswith("==")
+    assert f"record in {path.parent}" in said
+
+
 FULL_DISK = """
 import sys
 import pytest
@@ -824,7 +861,7 @@ def full(path, text):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish():
-    sys.modules["fixtures.ledger"].write_atomically = full
+    sys.modules["headclaims.plugin.ledger"].write_atomically = full
 """
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from headclaims.tests.claims_run import ClaimsRun, complaint, run_claims, snapshot
+from headclaims.tests.claims_run import SET, ClaimsRun, complaint, run_claims, snapshot
 from headclaims.tests.evidence_files import (
     CATEGORY_OF,
     D_HEAD,
@@ -279,14 +279,15 @@ class Outcomes:
         self.futures: dict[str, Future[Outcome]] = {case.name: self.pool.submit(self.refuse, case) for case in selected}
 
     def refuse(self, case: Case) -> Outcome:
-        """Run a case into a report folder that holds a record of every checkpoint named in it."""
+        """Run a case into a report folder that holds a record under every name that is in it."""
         reports = self.scratch / case.name / "reports"
         options = [option.format(bad=self.bad) for option in shlex.split(case.options)]
         names = {Path(option).stem for option in options} | {"planted", "nobody--nothing"}
         for name in filter(None, names):
-            (reports / name).mkdir(parents=True, exist_ok=True)
-            (reports / name / "claims.json").write_text('{"an": "earlier record"}')
-            (reports / name / "claims.md").write_text("# An earlier record")
+            folder = reports / f"{name}-00000000" / SET.name / "L1H5"
+            folder.mkdir(parents=True)
+            (folder / "claims.json").write_text('{"an": "earlier record"}')
+            (folder / "claims.md").write_text("# An earlier record")
         before = snapshot(reports)
         return Outcome(run_claims(*options, reports=reports), before)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from headclaims.checkpoint.planted.random_weights import random_folder
-from headclaims.tests.claims_run import ClaimsRun, comparable, complaint, run_claims
+from headclaims.tests.claims_run import SET, ClaimsRun, comparable, complaint, run_claims
 from headclaims.tests.loopback_hub import LoopbackHub, Misbehaviour
 
 REPO = "made-up/random"
@@ -71,7 +71,8 @@ def test_a_model_of_the_hub(downloaded: ClaimsRun, local: ClaimsRun) -> None:
     assert downloaded.status == 1, downloaded.output
     checkpoint = downloaded.record["checkpoint"]
     assert (checkpoint["kind"], checkpoint["spec"], checkpoint["revision"]) == ("hub", REPO, MAIN)
-    assert downloaded.folder.name == "made-up--random"
+    assert checkpoint["name"] == "made-up--random"
+    assert downloaded.folder.parts[-3:] == (f"made-up--random-{checkpoint['identity'][:8]}", SET.name, "L1H5")
     assert downloaded.record["complete"] is True
     assert downloaded.record["settings"]["revision"] is None
     assert audited(downloaded) == audited(local)
@@ -91,7 +92,9 @@ def test_a_revision(downloaded: ClaimsRun, revisions: dict[str, tuple[str, Path]
     assert run.status == 1, run.output
     assert run.record["checkpoint"]["revision"] == OLDER
     assert run.record["settings"]["revision"] == "v1"
-    assert run.folder.name == "made-up--random@v1"
+    identities = [one.record["checkpoint"]["identity"] for one in (run, downloaded)]
+    assert identities[0] != identities[1]
+    assert run.folder.parts[-3] == f"made-up--random@v1-{identities[0][:8]}"
     assert run.record["checkpoint"]["fingerprint"] != downloaded.record["checkpoint"]["fingerprint"]
 
 

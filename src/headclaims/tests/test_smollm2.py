@@ -26,10 +26,10 @@ from headclaims.measures.ablation import AblationRuns, Component, Part
 from headclaims.measures.ablation_effects import effect
 from headclaims.measures.category_score import survey
 from headclaims.prompts.category import CategoryPrompts, category_prompts
-from headclaims.prompts.words import load_words
 from headclaims.statistics.resampling import GroupedRows, two_way_interval
 from headclaims.tests.claims_run import ClaimsRun, catalogue, run_claims
 from headclaims.tests.record_schema import departures
+from headclaims.tests.word_lists import load_words
 
 pytestmark = pytest.mark.slow
 

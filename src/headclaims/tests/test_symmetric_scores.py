@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from headclaims.circuit.qk_circuit import QKCircuit
-from headclaims.circuit.symmetric_scores import Kept, norm_ratio, norm_ratios, part_scores
+from headclaims.circuit.symmetric_scores import QKPart, norm_ratio, norm_ratios, part_scores
 
 D_MODEL, D_HEAD, LENGTH = 9, 4, 5
 Rotation = Callable[[int], Tensor | None]
@@ -64,7 +64,7 @@ def test_many_heads_at_once() -> None:
     assert norm_ratios(queries, keys) == pytest.approx(np.array(wanted), rel=1e-5)
 
 
-def by_loops(head: QKCircuit, kept: Kept, rotation: Rotation) -> np.ndarray:
+def by_loops(head: QKCircuit, kept: QKPart, rotation: Rotation) -> np.ndarray:
     """Entry by entry: (score ± the score with tokens exchanged)/2, and the biases' terms."""
     scores = np.full((2, LENGTH, LENGTH), -np.inf)
     for p in range(2):
@@ -75,15 +75,15 @@ def by_loops(head: QKCircuit, kept: Kept, rotation: Rotation) -> np.ndarray:
                 b_Q = head.b_Q if R is None else head.b_Q @ R
                 k_of = head.W_Q if R is None else head.W_Q @ R
                 bare, exchanged = X[p, i] @ W @ X[p, j], X[p, j] @ W @ X[p, i]
-                part = (bare + exchanged) / 2 if kept is Kept.SYMMETRIC else (bare - exchanged) / 2
+                part = (bare + exchanged) / 2 if kept is QKPart.SYMMETRIC else (bare - exchanged) / 2
                 biases = X[p, i] @ k_of @ head.b_K + b_Q @ (X[p, j] @ head.W_K) + b_Q @ head.b_K
                 scores[p, i, j] = float(part + biases) * 0.5
     return scores
 
 
 @pytest.mark.parametrize("rotation", ROTATIONS)
-@pytest.mark.parametrize("kept", Kept)
-def test_part_scores_by_loops(kept: Kept, rotation: str) -> None:
+@pytest.mark.parametrize("kept", QKPart)
+def test_part_scores_by_loops(kept: QKPart, rotation: str) -> None:
     found = part_scores(circuit(0), X, ROTATIONS[rotation], kept).numpy()
     wanted = by_loops(circuit(0), kept, ROTATIONS[rotation])
     assert np.array_equal(np.isfinite(found), np.isfinite(wanted))
@@ -95,7 +95,7 @@ def test_a_symmetric_head_is_its_symmetric_part() -> None:
     W, b_Q, b_K = circuit(0).W_Q, circuit(0).b_Q, circuit(0).b_K
     head = QKCircuit(W, W, b_Q, b_K, 0.5)
     own = head.scores(X, X).masked_fill(torch.triu(torch.ones(LENGTH, LENGTH), 1).bool(), -torch.inf)
-    found = part_scores(head, X, lambda _: None, Kept.SYMMETRIC)
+    found = part_scores(head, X, lambda _: None, QKPart.SYMMETRIC)
     assert torch.allclose(found.softmax(-1), own.softmax(-1), atol=1e-5)
-    skew = part_scores(QKCircuit(W, W, b_Q * 0, b_K * 0, 0.5), X, lambda _: None, Kept.SKEW)
+    skew = part_scores(QKCircuit(W, W, b_Q * 0, b_K * 0, 0.5), X, lambda _: None, QKPart.SKEW)
     assert float(skew[torch.isfinite(skew)].abs().max()) < 1e-5

@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 
+from headclaims.checkpoint.interface import Head
 from headclaims.errors import NotAssessable
-from headclaims.report.drawn import TokenGraph
-from headclaims.report.token_map import central, layout, token_map
+from headclaims.report.figure import ScriptedFigure, require_drawable
+from headclaims.report.figures.token_map import TokenGraph, central, layout
 from headclaims.tests.report_folders import token_graph
 
 
@@ -17,10 +18,13 @@ def test_communities_are_named_by_whom_their_own_attend_to() -> None:
     edges = [(0, 3), (1, 3), (2, 3), (0, 1), (3, 1), (2, 2), (2, 2), (2, 2), (4, 0), (4, 0), (4, 0), (4, 5)]
     graph = TokenGraph(list("abcdef"), edges, [1.0] * len(edges), [0, 0, 0, 0, 1, 1], {})
     assert central(graph) == [[3, 1, 0], [5, 4]]
-    found = token_map(graph)
-    assert found["names"] == ["d, b, a", "f, e"]
-    assert found["alt"] == "Communities by their most central tokens, with their sizes: d, b, a (4); f, e (2)."
-    assert "hardly a token that attends to itself (16.67 % do)" in found["caption"]
+    (figure,) = graph.figures(Head(1, 2))
+    assert isinstance(figure, ScriptedFigure)
+    require_drawable(figure)
+    assert figure.script == "token-map"
+    assert figure.content["names"] == ["d, b, a", "f, e"]
+    assert figure.alt == "Communities by their most central tokens, with their sizes: d, b, a (4); f, e (2)."
+    assert "hardly a token that attends to itself (16.67 % do)" in figure.caption
 
 
 def test_communities_lie_together() -> None:

@@ -6,7 +6,8 @@ import pytest
 import wordfreq
 
 from headclaims.errors import NotAssessable
-from headclaims.prompts.words import common_words, counted_categories, group_tokens
+from headclaims.prompts.words import WordList, common_words, counted_categories, group_tokens
+from headclaims.tests.word_lists import word_lists
 
 # The catalogue's thirty, without `Blue`, which comes after `blue`.
 GROUPS = {
@@ -30,7 +31,7 @@ def everything(text: str) -> int:
 
 def test_group_tokens_are_the_catalogues_without_the_later_case_duplicate() -> None:
     """`Blue` goes, `blue` stays in its place, and so do capitals that have no lower-case twin."""
-    words = group_tokens(everything, "this one")
+    words = group_tokens(word_lists().groups, everything, "this one")
     assert {group: " ".join(members) for group, members in words.categories.items()} == GROUPS
     assert len(words.words) == 29
     assert words.ordered == ()
@@ -38,7 +39,7 @@ def test_group_tokens_are_the_catalogues_without_the_later_case_duplicate() -> N
 
 def test_only_groups_of_three_tokens_are_kept() -> None:
     known = "Monday Friday Saturday red blue Blue 1918 1920 1930 1943 his her their"
-    words = group_tokens(knowing(*known.split()), "this one")
+    words = group_tokens(word_lists().groups, knowing(*known.split()), "this one")
     assert words.categories == {
         "days": ("Monday", "Friday", "Saturday"),
         "years": ("1918", "1920", "1930", "1943"),
@@ -56,12 +57,23 @@ def test_only_groups_of_three_tokens_are_kept() -> None:
 )
 def test_fewer_than_three_groups_are_not_assessable(known: str, left: int) -> None:
     with pytest.raises(NotAssessable) as refused:
-        group_tokens(knowing(*known.split()), "this one")
+        group_tokens(word_lists().groups, knowing(*known.split()), "this one")
     line = str(refused.value)
     assert line.startswith(f"group tokens: {left} of 5 groups have 3 words that are one token")
     assert "this one" in line
     assert line.endswith("wanted at least 3")
     assert len(line.splitlines()) == 1
+
+
+def test_a_set_without_groups_is_not_assessable() -> None:
+    with pytest.raises(NotAssessable, match=r"no group tokens \(groups\.toml\)$"):
+        group_tokens(None, everything, "this one")
+
+
+def test_the_groups_are_those_of_the_set_and_no_others() -> None:
+    mine = WordList("groups", {name: tuple(f"{name}{i}" for i in range(3)) for name in "abc"})
+    words = group_tokens(mine, everything, "this one")
+    assert words.categories == {"a": ("a0", "a1", "a2"), "b": ("b0", "b1", "b2"), "c": ("c0", "c1", "c2")}
 
 
 def test_a_category_counts_with_three_single_tokens() -> None:
@@ -131,5 +143,5 @@ def test_under_three_hundred_common_words_are_not_assessable(english: list[str],
 def test_a_case_that_is_no_token_is_no_reason_to_drop_another() -> None:
     """` blue` is several tokens here: ` Blue`, the later one, stays."""
     known = {" " + word for word in ["Blue", "red", "green", "Monday", "Tuesday", "Friday", "1918", "1920", "1930"]}
-    groups = group_tokens(lambda text: 1 if text in known else None, "made up")
+    groups = group_tokens(word_lists().groups, lambda text: 1 if text in known else None, "made up")
     assert groups.categories["colours"] == ("red", "Blue", "green")

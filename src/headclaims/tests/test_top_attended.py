@@ -53,16 +53,22 @@ def test_probes_are_the_words_that_count_of_all_lists() -> None:
     assert same == [[" red", "Red", " RED"], ["green", " green"], [" dog", "Dog"]]
 
 
-def test_two_digits_are_numbers_and_four_are_years() -> None:
-    """In any form, for the categories of these names alone; words of the list count as they are."""
+def test_numbers_of_so_many_digits_are_members_where_the_list_says_so() -> None:
+    """In any form, for categories with digits alone, whatever their name; words of the list count as they are."""
     vocabulary = (*VOCABULARY, " 42", " 69", "٤٢", " 1999", " 1972")
     ids = {token: i for i, token in enumerate(vocabulary)}
-    words = WordList("digits", {"numbers": ("24", "42", "69"), "years": ("1989", "1999", "1972")})
+    words = WordList(
+        "digits", {"numbers": ("24", "42", "69"), "years": ("1989", "1999", "1972")}, digits={"numbers": 2, "years": 4}
+    )
     asking = probes([words], ids.get, vocabulary)
     members = [{vocabulary[token] for token in np.flatnonzero(row)} for row in asking.member]
     assert members == [{" 24", "57", " 42", " 69"}, {" 1989", "2024", " 1999", " 1972"}]
-    other = WordList("digits", {"sums": ("24", "42", "69"), "years": ("1989", "1999", "1972")})
-    assert vocabulary.index("57") not in np.flatnonzero(probes([other], ids.get, vocabulary).member[0])
+    other = WordList("digits", {"numbers": ("24", "42", "69"), "sums": ("1989", "1999", "1972")}, digits={"sums": 4})
+    numbers, sums = (
+        {vocabulary[token] for token in np.flatnonzero(row)} for row in probes([other], ids.get, vocabulary).member
+    )
+    assert numbers == {" 24", " 42", " 69"}
+    assert sums == {" 1989", "2024", " 1999", " 1972"}
 
 
 def test_categories_of_one_name_are_one_and_words_ask_once() -> None:

@@ -10,11 +10,11 @@ import pytest
 from headclaims.statistics.nulls import Null
 from headclaims.statistics.resampling import Interval
 from headclaims.statistics.verdict import (
-    Compared,
     Condition,
     Flag,
     Judgement,
     Measurement,
+    NullStatistic,
     Relation,
     Threshold,
     VariantResult,
@@ -348,9 +348,9 @@ def test_a_condition_without_interval_is_decided_by_its_value() -> None:
 def test_nulls_are_compared_on_what_is_named() -> None:
     """The statistic, 3, is above all but four of a hundred; what is compared, 1, is below none but itself."""
     null = Null("made up", np.arange(99.0))
-    low = judged(3.0, null, compared=Compared("variation", 1.0, "low"))
+    low = judged(3.0, null, compared=NullStatistic("variation", 1.0, "low"))
     assert low.p_values == (pytest.approx(3 / 100),)
-    high = judged(3.0, null, compared=Compared("variation", 97.0, "high"))
+    high = judged(3.0, null, compared=NullStatistic("variation", 97.0, "high"))
     assert high.p_values == (pytest.approx(3 / 100),)
     assert judged(3.0, null).p_values == (pytest.approx(97 / 100),)
 

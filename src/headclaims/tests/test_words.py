@@ -1,12 +1,16 @@
 """Word lists: the built-in ones, the form of a file, and which words count for a checkpoint."""
 
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import headclaims
 from headclaims.errors import BadInput, NotAssessable
-from headclaims.prompts.words import WordList, load_words
+from headclaims.prompts.words import WordList, WordLists
+from headclaims.tests.word_lists import FOLDER, load_words
 
 WRITE_UP = {
     "colours": "blue red green yellow purple",
@@ -31,6 +35,7 @@ def test_the_write_up_list_is_the_one_of_the_catalogue() -> None:
     words = load_words("write-up")
     assert {category: " ".join(members) for category, members in words.categories.items()} == WRITE_UP
     assert words.ordered == ("days",)
+    assert words.digits == {"years": 4, "numbers": 2}
     assert words.name == "write-up"
 
 
@@ -62,10 +67,23 @@ def test_a_file_is_read_in_its_order(tmp_path: Path) -> None:
     assert words.name == str(path)
 
 
-def test_ordered_may_be_left_out(tmp_path: Path) -> None:
+def test_ordered_and_digits_may_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "words.toml"
     path.write_text('[categories]\na = ["b"]\n')
     assert load_words(str(path)).ordered == ()
+    assert load_words(str(path)).digits == {}
+
+
+def test_digits_say_how_long_the_numbers_of_a_category_are(tmp_path: Path) -> None:
+    path = tmp_path / "words.toml"
+    path.write_text('[categories]\nyears = ["1989"]\nsums = ["7"]\nred = ["red"]\n[digits]\nsums = 1\nyears = 4\n')
+    assert load_words(str(path)).digits == {"years": 4, "sums": 1}
+
+
+def test_an_editor_s_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "words.toml"
+    path.write_bytes(b'\xef\xbb\xbf[categories]\na = ["b"]\n')
+    assert load_words(str(path)).categories == {"a": ("b",)}
 
 
 @pytest.mark.parametrize(
@@ -90,6 +108,13 @@ def test_ordered_may_be_left_out(tmp_path: Path) -> None:
         ('ordered = "a"\n[categories]\na = ["b"]\n', "ordered is no list"),
         ('ordered = [1]\n[categories]\na = ["b"]\n', "ordered is no list"),
         ('ordered = ["c"]\n[categories]\na = ["b"]\n', "ordered names 'c'"),
+        ("a = " + "[" * 100_000, "not a TOML file"),
+        ('digits = 4\n[categories]\na = ["b"]\n', "digits is no table of whole numbers"),
+        ('[categories]\na = ["b"]\n[digits]\na = "4"\n', "digits is no table of whole numbers"),
+        ('[categories]\na = ["b"]\n[digits]\na = 0\n', "digits is no table of whole numbers"),
+        ('[categories]\na = ["b"]\n[digits]\na = 1.5\n', "digits is no table of whole numbers"),
+        ('[categories]\na = ["b"]\n[digits]\na = true\n', "digits is no table of whole numbers"),
+        ('[categories]\na = ["b"]\n[digits]\nc = 4\n', "digits names 'c', which is no category of the file"),
     ],
 )
 def test_a_file_of_another_form_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
@@ -128,6 +153,7 @@ def test_a_category_counts_with_three_words_that_are_one_token() -> None:
         "mine",
         {"all": ("a", "b", "c", "d"), "three": ("e", "f", "g", "h"), "two": ("i", "j", "k"), "none": ("l",)},
         ordered=("two", "three"),
+        digits={"two": 2, "all": 4},
     )
     # Id 0 is a token like any other; a word known without its leading space alone is none.
     ids = {" a": 0, " b": 1, " c": 2, " d": 3, " e": 4, " g": 5, " h": 6, " i": 7, " j": 8, "f": 9, "k": 10, "l": 11}
@@ -135,6 +161,7 @@ def test_a_category_counts_with_three_words_that_are_one_token() -> None:
     assert counted.categories == {"all": ("a", "b", "c", "d"), "three": ("e", "g", "h")}
     assert list(counted.categories) == ["all", "three"]
     assert counted.ordered == ("three",)
+    assert counted.digits == {"all": 4}
     assert counted.name == "mine"
 
 
@@ -153,3 +180,85 @@ def test_two_categories_are_enough_and_one_is_not() -> None:
 def test_a_tokenizer_that_knows_no_word_leaves_none() -> None:
     with pytest.raises(NotAssessable, match="0 of 8 categories"):
         load_words("write-up").that_count(tokenizer_of(), "this one")
+
+
+def lists_in(folder: Path, **lists: str) -> Path:
+    """A folder of lists, each of one category of these words."""
+    folder.mkdir()
+    for name, words in lists.items():
+        (folder / f"{name}.toml").write_text(f"[categories]\n{name} = {words.split()}\n", encoding="utf-8")
+    return folder
+
+
+def test_the_lists_of_a_folder_with_the_default_first(tmp_path: Path) -> None:
+    folder = lists_in(tmp_path / "words", b="blue", a="red", c="green")
+    (folder / "notes.txt").write_text("no list", encoding="utf-8")
+    lists = WordLists.read(folder, tmp_path / "groups.toml", "b")
+    assert list(lists.lists) == ["b", "a", "c"]
+    assert [words.name for words in lists.every] == ["b", "a", "c"]
+    assert lists.default == "b"
+    assert lists.load(None) is lists.load("b") is lists.lists["b"]
+    assert lists.load("a").categories == {"a": ("red",)}
+    assert lists.groups is None
+
+
+def test_without_a_default_it_is_the_first_by_name(tmp_path: Path) -> None:
+    lists = WordLists.read(lists_in(tmp_path / "words", b="blue", a="red"), tmp_path / "groups.toml")
+    assert (list(lists.lists), lists.default) == (["a", "b"], "a")
+    assert lists.load(None).words == ("red",)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_without_lists_there_is_the_engine_s_own(tmp_path: Path, exists: bool) -> None:
+    folder = lists_in(tmp_path / "words") if exists else tmp_path / "nowhere"
+    lists = WordLists.read(folder, tmp_path / "groups.toml")
+    assert (list(lists.lists), lists.default) == (["default"], "default")
+    assert len(lists.load(None).categories) >= 2
+    assert all(len(members) >= 3 for members in lists.load(None).categories.values())
+
+
+@pytest.mark.parametrize(("names", "known"), [({"a": "red", "b": "blue"}, "a, b"), ({}, "default")])
+def test_a_default_that_there_is_not_is_refused_in_one_line(tmp_path: Path, names: dict[str, str], known: str) -> None:
+    folder = lists_in(tmp_path / "words", **names)
+    with pytest.raises(BadInput) as refused:
+        WordLists.read(folder, tmp_path / "groups.toml", "mine")
+    assert str(refused.value) == f"{folder}: no word list 'mine'; wanted one of {known}"
+
+
+def test_the_groups_are_those_of_their_file(tmp_path: Path) -> None:
+    folder, groups = lists_in(tmp_path / "words", a="red"), tmp_path / "groups.toml"
+    groups.write_text('[categories]\ndays = ["Monday", "Tuesday"]\n', encoding="utf-8")
+    read = WordLists.read(folder, groups).groups
+    assert read is not None
+    assert read.categories == {"days": ("Monday", "Tuesday")}
+    groups.write_text("[days]\n", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"^--words groups: unknown key 'days'"):
+        WordLists.read(folder, groups)
+
+
+def test_a_list_of_the_set_that_is_none_is_named(tmp_path: Path) -> None:
+    folder = lists_in(tmp_path / "words", a="red")
+    (folder / "b.toml").write_text("[", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"^--words b: not a TOML file"):
+        WordLists.read(folder, tmp_path / "groups.toml")
+
+
+def toml(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def test_the_planted_vocabulary_lists_what_the_claim_set_asks_about() -> None:
+    """Of a word that a list gains here alone the planted head would know nothing."""
+    planted = toml(Path(headclaims.__path__[0]) / "checkpoint" / "planted" / "vocabulary.toml")
+    lists = [toml(path) for path in FOLDER.glob("words/*.toml")]
+    assert len(lists) == 2
+    listed = [category for words in lists for category in words["categories"].items()]
+    assert len(dict(listed)) == len(listed)
+    assert planted["listed"] == dict(listed)
+    assert planted["successions"] == {c: words["categories"][c] for words in lists for c in words["ordered"]}
+    groups: dict[str, list[str]] = {}
+    for group, members in toml(FOLDER / "groups.toml")["categories"].items():
+        for word in members:
+            if word.casefold() not in [earlier.casefold() for earlier in groups.setdefault(group, [])]:
+                groups[group].append(word)
+    assert planted["groups"] == groups

@@ -1,0 +1,1 @@
+"""What the claims themselves are worth: counterfeits that they must reject, false alarms, power."""

@@ -1,10 +1,9 @@
 """The matrix of counterfeits against claims: each claim must fail on a counterfeit that breaks it and little else.
 
-`python -m headclaims.trials.counterfeits [NAME ...]` audits the counterfeits (all of them by default) at default
-options, verdicts alone, and compares with what `fixtures/data/counterfeits.toml` expects. Writes
-`reports/counterfeits/matrix.json` and `.md`. The exit status is 1 where a cell is against expectation or, of the whole
-matrix, where an empirical claim has no counterfeit that it falls on with at most five other casualties, ties not
-counted.
+`headclaims trials counterfeits [NAME ...]` audits the counterfeits of a claim set (all of them by default) at default
+options, verdicts alone, and compares with what the set's `counterfeits.toml` expects. Writes `matrix.json` and `.md`.
+The exit status is 1 where a cell is against expectation or, of the whole matrix, where an empirical claim has no
+counterfeit that it falls on with at most five other casualties, ties not counted.
 """
 
 from __future__ import annotations
@@ -18,13 +17,15 @@ from typing import Any
 
 from tabulate import tabulate
 
-from headclaims.checkpoint import MUTATIONS
+from headclaims.audit.settings import MUTATIONS
+from headclaims.claim.claim_set import ClaimSet
 from headclaims.files import as_json, write_atomically
-from headclaims.fleet.audits import ROOT, audit, in_processes
+from headclaims.fleet.cluster import in_workers
+from headclaims.fleet.workers import audit
 from headclaims.report.readme import into_readme
+from headclaims.trials.folder import README, TRIALS
 
-EXPECTED = ROOT / "fixtures" / "data" / "counterfeits.toml"
-FINDINGS = ROOT / "fixtures" / "data" / "findings.toml"
+COUNTERFEITS_FILE = "counterfeits.toml"
 STANDS, FALLS, LAPSES, FREE = "stands", "falls", "lapses", "free"
 OUTCOMES = {"supported": STANDS, "not supported": FALLS, "undecided": FALLS, "not assessable": LAPSES}
 MARKS = {STANDS: "·", FALLS: "x", LAPSES: "o", FREE: "?"}
@@ -36,16 +37,15 @@ Cells = dict[str, dict[str, str]]
 
 @dataclass(frozen=True)
 class Expected:
-    """What is expected of each counterfeit, by claim, and which claims algebra ties to one another."""
+    """Expected outcome of each claim on each counterfeit, and the groups of claims that algebra ties to one another."""
 
     cells: Cells
     ties: tuple[frozenset[str], ...]
 
     @classmethod
-    def read(cls, path: Path = EXPECTED) -> Expected:
-        """From the data; raises ValueError for a claim that there isn't, or one that is named twice."""
+    def read(cls, path: Path, claims: Sequence[str]) -> Expected:
+        """Read the file of a set of these claims; raises ValueError for one that is unknown or named twice."""
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        claims = list(tomllib.loads(FINDINGS.read_text(encoding="utf-8"))["claims"])
         ties = tuple(frozenset(tie["claims"]) for tie in content.pop("ties"))
         cells: Cells = {}
         for name, entry in content.items():
@@ -57,28 +57,28 @@ class Expected:
 
     @property
     def share_free(self) -> float:
-        """The share of cells in which nothing is promised, the planted checkpoint's not counted."""
+        """The share of cells in which any outcome is allowed, the planted checkpoint's left out."""
         every = [cell for name, row in self.cells.items() if name != "planted" for cell in row.values()]
         return every.count(FREE) / len(every)
 
     def tied(self, claim: str) -> frozenset[str]:
-        """The claims that fall or lapse with one by algebra, itself among them."""
+        """Return the claims that fall or lapse with a claim by algebra, the claim itself included."""
         return frozenset({claim}).union(*(tie for tie in self.ties if claim in tie))
 
 
 def options(name: str) -> list[str]:
-    """How a counterfeit is audited; the planted checkpoint with a mutation is named after that."""
+    """Return the options of a counterfeit's audit; a mutation's name stands for the planted checkpoint so changed."""
     which = ["--checkpoint", "planted" if name == "planted" or name in MUTATIONS else f"planted:{name}"]
     return [*which, *(["--mutate", name] if name in MUTATIONS else []), "--verdicts-only", "--no-cache"]
 
 
 def outcomes(record: Mapping[str, Any]) -> dict[str, str]:
-    """What became of each claim of a record."""
+    """Map claim id to 'stands', 'falls' or 'lapses'."""
     return {claim["id"]: OUTCOMES[claim["verdict"]] for claim in record["claims"]}
 
 
 def unexpected(expected: Expected, found: Cells) -> list[str]:
-    """Cells against expectation, one line each."""
+    """Return a line for each cell that differs from what was expected."""
     return [
         f"{name}: {claim} {found[name][claim]}, expected {wanted}"
         for name in found
@@ -88,18 +88,18 @@ def unexpected(expected: Expected, found: Cells) -> list[str]:
 
 
 def casualties(expected: Expected, row: Mapping[str, str], claim: str) -> int:
-    """How many claims beside one, and those tied to it, fell or lapsed on a counterfeit."""
+    """Count the claims that fell or lapsed on a counterfeit, apart from one claim and those tied to it."""
     return sum(row[other] != STANDS for other in row if other not in expected.tied(claim))
 
 
 def killers(expected: Expected, found: Cells, claim: str) -> dict[str, int]:
-    """The counterfeits that a claim fell on, with their other casualties, fewest first."""
+    """Map each counterfeit that a claim fell on to its number of other casualties, fewest first."""
     fell = {name: casualties(expected, row, claim) for name, row in found.items() if row[claim] == FALLS}
     return dict(sorted(fell.items(), key=lambda item: item[1]))
 
 
 def survivors(expected: Expected, found: Cells, empirical: Iterable[str]) -> list[str]:
-    """The claims that no counterfeit kills with at most five other casualties."""
+    """Return the claims that fall on no counterfeit with at most five other casualties."""
     return [
         claim
         for claim in empirical
@@ -108,7 +108,7 @@ def survivors(expected: Expected, found: Cells, empirical: Iterable[str]) -> lis
 
 
 def table(expected: Expected, found: Cells) -> str:
-    """Markdown: what was expected beside what happened, where anything may happen in brackets."""
+    """Return the matrix as Markdown: what happened beside what was expected, in brackets where all is allowed."""
     names = list(found)
 
     def cell(name: str, claim: str) -> str:
@@ -126,7 +126,7 @@ def table(expected: Expected, found: Cells) -> str:
 
 
 def killers_table(expected: Expected, found: Cells, empirical: Sequence[str]) -> str:
-    """Markdown: each claim's counterfeit with the fewest other casualties, and how many it falls on in all."""
+    """Return as Markdown each claim's counterfeit with the fewest other casualties, and how many it falls on in all."""
     rows = []
     for claim in empirical:
         of_claim = killers(expected, found, claim)
@@ -137,33 +137,42 @@ def killers_table(expected: Expected, found: Cells, empirical: Sequence[str]) ->
     return "\n" + tabulate(rows, head, tablefmt="github", disable_numparse=True) + "\n\n"
 
 
-def main(names: Sequence[str]) -> int:
-    """Run the counterfeits named, or all."""
-    expected = Expected.read()
+@dataclass(frozen=True)
+class Job:
+    """The audit of one counterfeit by a claim set."""
+
+    claim_set: Path
+    name: str
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Return the record of a counterfeit's audit."""
+    return audit(job.claim_set, options(job.name))
+
+
+def main(folder: Path, names: Sequence[str]) -> int:
+    """Run the counterfeits named, or all, of the claim set in a folder; return the exit status."""
+    claim_set = ClaimSet.read(folder)
+    expected = Expected.read(folder / COUNTERFEITS_FILE, list(claim_set.claims))
     unknown = sorted(set(names) - set(expected.cells))
     if unknown:
         print(f"headclaims: {unknown[0]}: no counterfeit; wanted some of {', '.join(expected.cells)}", file=sys.stderr)
         return 2
     chosen = list(names) or list(expected.cells)
-    records: dict[int, dict[str, Any]] = {}
-    for number, record in in_processes(audit, [options(name) for name in chosen]):
-        records[number] = record
-        print(f"\r{len(records)} of {len(chosen)} counterfeits audited", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    found = {name: outcomes(records[number]) for number, name in enumerate(chosen)}
+    records = in_workers(run, [Job(folder, name) for name in chosen], "counterfeits")
+    found = {name: outcomes(record) for name, record in zip(chosen, records, strict=True)}
     print(table(expected, found))
     complaints = unexpected(expected, found)
     if not names:
-        by_construction = {c["id"] for record in records.values() for c in record["claims"] if _algebra(c)}
+        by_construction = {c["id"] for record in records for c in record["claims"] if _algebra(c)}
         empirical = [claim for claim in found["planted"] if claim not in by_construction]
         complaints += [f"{claim}: no counterfeit kills it alone" for claim in survivors(expected, found, empirical)]
-        folder = ROOT / "reports" / "counterfeits"
         fewest = {claim: killers(expected, found, claim) for claim in empirical}
         content = {"expected": expected.cells, "found": found, "killers": fewest, "share_free": expected.share_free}
-        write_atomically(folder / "matrix.json", as_json(content))
-        write_atomically(folder / "matrix.md", table(expected, found))
+        write_atomically(TRIALS / "matrix.json", as_json(content))
+        write_atomically(TRIALS / "matrix.md", table(expected, found))
         if not complaints:
-            into_readme(README_MARKS, killers_table(expected, found, empirical))
+            into_readme(README, README_MARKS, killers_table(expected, found, empirical))
     for line in complaints:
         print(f"headclaims: {line}", file=sys.stderr)
     return 1 if complaints else 0
@@ -171,7 +180,3 @@ def main(names: Sequence[str]) -> int:
 
 def _algebra(claim: Mapping[str, Any]) -> bool:
     return "by construction" in claim["flags"]
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

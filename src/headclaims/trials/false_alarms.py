@@ -1,9 +1,9 @@
 """False alarms: how often each claim is found of heads that mean nothing.
 
-`python -m headclaims.trials.false_alarms [N]` audits N random checkpoints (`checkpoint.planted.random_weights`): half
+`headclaims trials false-alarms [N]` audits N random checkpoints (`checkpoint.planted.random_weights`): half
 of them with a clustered embedding, half at L1H5 and half with `--head auto`, half under each word list, on sixteen
 prompts of 32 tokens. A claim that is *found* where p ≤ 0.05 against every null should be found in at most 5 % of them;
-more than the 99 % quantile of that binomial is too many. Writes `reports/counterfeits/false-alarms.json` and `.md`, and
+more than the 99 % quantile of that binomial is too many. Writes `reports/trials/false-alarms.json` and `.md`, and
 the table of the README.
 """
 
@@ -21,8 +21,10 @@ from tabulate import tabulate
 
 from headclaims.checkpoint.planted.random_weights import save_random
 from headclaims.files import as_json, write_atomically
-from headclaims.fleet.audits import ROOT, audit, in_processes
+from headclaims.fleet.cluster import in_workers
+from headclaims.fleet.workers import audit
 from headclaims.report.readme import into_readme
+from headclaims.trials.folder import README, TRIALS
 
 CHECKPOINTS = 200
 NOMINAL, LEVEL = 0.05, 0.01
@@ -32,7 +34,7 @@ MARKS = ("<!-- false alarms -->", "<!-- end of false alarms -->")
 
 @dataclass(frozen=True)
 class Row:
-    """On how many a claim was assessed, supported, supported but not distinctive, and found."""
+    """The number of checkpoints on which a claim was assessed, supported, supported but not distinctive, and found."""
 
     claim: str
     assessed: int
@@ -42,27 +44,35 @@ class Row:
 
 
 def options(seed: int) -> list[str]:
-    """How the random checkpoint of a seed is audited, and on which words."""
+    """Return the options of the audit of a seed's random checkpoint."""
     head = ["--head", "auto"] if seed // 2 % 2 else []
     words = "held-out" if seed // 4 % 2 else "write-up"
     return ["--seed", str(seed), "--words", words, "--no-cache", *PROMPTS, *head]
 
 
-def record(seed: int) -> dict[str, Any]:
-    """Draw the random checkpoint of a seed, clustered where that is odd, and audit it."""
+@dataclass(frozen=True)
+class Job:
+    """The audit by a claim set of the random checkpoint of a seed, clustered where that is odd."""
+
+    claim_set: Path
+    seed: int
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Draw a random checkpoint and return the record of its audit."""
     with tempfile.TemporaryDirectory() as folder:
-        save_random(Path(folder), seed, clustered=seed % 2 == 1)
-        return audit(["--checkpoint", folder, *options(seed)])
+        save_random(Path(folder), job.seed, clustered=job.seed % 2 == 1)
+        return audit(job.claim_set, ["--checkpoint", folder, *options(job.seed)])
 
 
 def is_found(claim: Mapping[str, Any]) -> bool:
-    """Supported, distinctive, not by construction and not conditional."""
+    """Return whether a claim of a record is supported, distinctive, not by construction and not conditional."""
     flags = set(claim["flags"])
     return claim["verdict"] == "supported" and "distinctive" in flags and not flags & {"by construction", "conditional"}
 
 
 def tally(records: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """The claims of some records, in the catalogue's order."""
+    """Count verdicts claim by claim over records, in the order of the claim set."""
     rows = []
     for entries in zip(*(record["claims"] for record in records), strict=True):
         supported = [entry for entry in entries if entry["verdict"] == "supported"]
@@ -79,12 +89,12 @@ def tally(records: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 
 def most_allowed(n: int) -> int:
-    """How many of n random checkpoints a claim may be found on: beyond, 5 % is refuted at the 1 % level."""
+    """Return on how many of n random checkpoints a claim may be found before 5 % is refuted at the 1 % level."""
     return int(stats.binom.ppf(1 - LEVEL, n, NOMINAL))
 
 
 def table(rows: Sequence[Row], n: int) -> str:
-    """Markdown."""
+    """Return the counts as a Markdown table."""
     head = ["claim", "assessed", "supported", "of these not distinctive", "found"]
     return (
         f"{n} random checkpoints; more than {most_allowed(n)} found would refute 5 % at the 1 % level.\n\n"
@@ -93,25 +103,15 @@ def table(rows: Sequence[Row], n: int) -> str:
     )
 
 
-def main(n: int) -> int:
-    """Run the study; the exit status is 1 where a claim is found too often."""
-    records: dict[int, dict[str, Any]] = {}
-    for number, found in in_processes(record, range(n)):
-        records[number] = found
-        print(f"\r{len(records)} of {n} random checkpoints audited", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    rows = tally([records[number] for number in sorted(records)])
-    folder = ROOT / "reports" / "counterfeits"
+def main(claim_set: Path, n: int = CHECKPOINTS) -> int:
+    """Run the study of a claim set on n checkpoints; the exit status is 1 where a claim is found too often."""
+    rows = tally(in_workers(run, [Job(claim_set, seed) for seed in range(n)], "random checkpoints"))
     content = {"checkpoints": n, "most_allowed": most_allowed(n), "claims": [asdict(row) for row in rows]}
-    write_atomically(folder / "false-alarms.json", as_json(content))
-    write_atomically(folder / "false-alarms.md", table(rows, n))
-    into_readme(MARKS, table(rows, n))
+    write_atomically(TRIALS / "false-alarms.json", as_json(content))
+    write_atomically(TRIALS / "false-alarms.md", table(rows, n))
+    into_readme(README, MARKS, table(rows, n))
     print(table(rows, n))
     too_often = [row.claim for row in rows if row.found > most_allowed(n)]
     for claim in too_often:
         print(f"headclaims: {claim} is found more often than 5 % allows", file=sys.stderr)
     return 1 if too_often else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else CHECKPOINTS))

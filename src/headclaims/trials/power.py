@@ -1,14 +1,13 @@
 """Power: how strong a property must be for its claim to notice.
 
-`python -m headclaims.trials.power [SEEDS]` plants four properties in strengths from none to all of what the planted
+`headclaims trials power [SEEDS]` plants four properties in strengths from none to all of what the planted
 checkpoint (or the counterfeit that leaks) has, in ten steps, in as many seeds, and audits the claims concerned,
 verdicts alone, on half as many prompts as a default run has.
-Writes `reports/counterfeits/power.json`, `.md` and `.svg`, and the table of the README.
+Writes `reports/trials/power.json`, `.md` and `.svg`, and the table of the README.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,9 +23,11 @@ from headclaims.checkpoint.planted.folder import save
 from headclaims.checkpoint.planted.vocabulary import vocabulary
 from headclaims.checkpoint.planted.weights import PlantedWeights
 from headclaims.files import as_json, write_atomically
-from headclaims.fleet.audits import ROOT, audit, in_processes
+from headclaims.fleet.cluster import in_workers
+from headclaims.fleet.workers import audit
 from headclaims.report.readme import into_readme
 from headclaims.report.svg import drawing
+from headclaims.trials.folder import README, TRIALS
 
 SEEDS = 20
 STRENGTHS = tuple(tenth / 10 for tenth in range(11))
@@ -53,7 +54,7 @@ def _attention(strength: float) -> type[PlantedWeights]:
 
 @dataclass(frozen=True)
 class Property:
-    """What is planted in a strength, in which unit its full strength is, and the claims that it concerns."""
+    """A property that can be planted in any strength: weights, the unit of full strength, the claims concerned."""
 
     weights: Callable[[float], type[PlantedWeights]]
     unit: str
@@ -70,22 +71,23 @@ PROPERTIES = {
 
 @dataclass(frozen=True)
 class Dose:
-    """One checkpoint of the study."""
+    """One checkpoint of the study, and the claim set that audits it."""
 
+    claim_set: Path
     name: str
     strength: float
     seed: int
 
 
 def verdicts(dose: Dose) -> dict[str, str]:
-    """What the claims concerned say of one dose, on a checkpoint that ends with the layer of the target."""
+    """Map the claims concerned to their verdicts on one dose, whose checkpoint ends with the target's layer."""
     property_ = PROPERTIES[dose.name]
     made = property_.weights(dose.strength)(vocabulary(), np.random.default_rng(dose.seed))
     made.kinds = made.kinds[:2]  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder), made)
         options = ["--checkpoint", folder, "--seed", str(dose.seed), "--prompts", "16", "--verdicts-only", "--no-cache"]
-        record = audit(options, property_.claims)
+        record = audit(dose.claim_set, options, property_.claims)
     return {claim["id"]: claim["verdict"] for claim in record["claims"]}
 
 
@@ -93,7 +95,7 @@ Shares = dict[str, dict[str, list[float]]]
 
 
 def supported(doses: Sequence[Dose], found: Sequence[dict[str, str]]) -> Shares:
-    """By property and claim, the share of seeds on which the claim was supported, at each strength."""
+    """Return, by property and claim, the share of seeds on which the claim was supported at each strength."""
     shares: Shares = {}
     for name, property_ in PROPERTIES.items():
         shares[name] = {}
@@ -111,7 +113,7 @@ def supported(doses: Sequence[Dose], found: Sequence[dict[str, str]]) -> Shares:
 
 
 def table(shares: Shares) -> str:
-    """Markdown: the share of seeds on which a claim is supported, by strength."""
+    """Return the shares as a Markdown table, a column a strength."""
     rows = [
         [f"{name} ({PROPERTIES[name].unit})", claim, *(f"{share:.2f}" for share in at)]
         for name, claims in shares.items()
@@ -122,7 +124,7 @@ def table(shares: Shares) -> str:
 
 
 def draw(shares: Shares, seeds: int, path: Path) -> None:
-    """The same as a figure: one panel a property, one line a claim, with 95 % intervals of the share (Wilson)."""
+    """Draw the shares: one panel a property, one line a claim, with 95 % intervals of the share (Wilson)."""
     with drawing(path, 3.0 * len(shares), 3.0) as figure:
         panels = figure.subplots(1, len(shares), sharey=True, squeeze=False)[0]
         for panel, (name, claims) in zip(panels, shares.items(), strict=True):
@@ -136,28 +138,18 @@ def draw(shares: Shares, seeds: int, path: Path) -> None:
 
 
 def wilson(hits: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share by Wilson's score."""
+    """Return the 95 % interval of a share by Wilson's score."""
     found = stats.binomtest(round(hits), n).proportion_ci(method="wilson")
     return float(found.low), float(found.high)
 
 
-def main(seeds: int) -> int:
-    """Run the study."""
-    doses = [Dose(name, s, seed) for seed in range(seeds) for name in PROPERTIES for s in STRENGTHS]
-    found: list[dict[str, str]] = [{}] * len(doses)
-    for done, (number, verdict) in enumerate(in_processes(verdicts, doses), start=1):
-        found[number] = verdict
-        print(f"\r{done} of {len(doses)} doses audited", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    shares = supported(doses, found)
-    folder = ROOT / "reports" / "counterfeits"
-    write_atomically(folder / "power.json", as_json({"seeds": seeds, "strengths": STRENGTHS, "supported": shares}))
-    write_atomically(folder / "power.md", table(shares))
-    draw(shares, seeds, folder / "power.svg")
-    into_readme(MARKS, table(shares))
+def main(claim_set: Path, seeds: int = SEEDS) -> int:
+    """Run the study of a claim set in so many seeds; return the exit status."""
+    doses = [Dose(claim_set, name, s, seed) for seed in range(seeds) for name in PROPERTIES for s in STRENGTHS]
+    shares = supported(doses, in_workers(verdicts, doses, "doses"))
+    write_atomically(TRIALS / "power.json", as_json({"seeds": seeds, "strengths": STRENGTHS, "supported": shares}))
+    write_atomically(TRIALS / "power.md", table(shares))
+    draw(shares, seeds, TRIALS / "power.svg")
+    into_readme(README, MARKS, table(shares))
     print(table(shares))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else SEEDS))

@@ -1,6 +1,6 @@
-"""Scores against the cosine similarity of tokens' vectors: bins of cosine, and the curve over the whole vocabulary.
+"""Scores as a function of the cosine similarity of the tokens' vectors: bins of cosine, and the mean score in each.
 
-Axes: `token` tokens, `bin` 0.02-wide bins of cosine from −1 to 1, `high` the bins that a peak is looked for in.
+Axes: `token` tokens, `bin` 0.02-wide bins of cosine from −1 to 1, `high` the bins among which a peak is sought.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from headclaims.vocabulary.tiles import TILE
 
 BIN_WIDTH = 0.02
 N_BINS = round(2 / BIN_WIDTH) + 1
-"""From −1 up, each holding its lower edge; the last holds cosine 1 alone."""
+"""Bins start at −1 and contain their lower edge; the last contains cosine 1 alone."""
 PAIRS_IN_A_BIN = 50
 HIGH_QUANTILE = 0.9
 ROWS_AT_ONCE = 512
 
 
 def lower_edge(number: Int[np.ndarray, " bin"]) -> Float[np.ndarray, " bin"]:
-    """Where a bin begins."""
+    """Return the lower edges of bins, as cosines."""
     return np.round(number * BIN_WIDTH - 1, 9)
 
 
 def middle(number: int) -> float:
-    """The middle of a bin."""
+    """Return the middle of a bin, as a cosine."""
     return float(lower_edge(np.array([number]))[0] + BIN_WIDTH / 2)
 
 
@@ -41,10 +41,10 @@ def peak_height(
     mean_square: Float[np.ndarray, "*batch"],
     high: Int[np.ndarray, " high"],
 ) -> Float[np.ndarray, "*batch"]:
-    """The highest mean of s(i, j) − s(i, i) over high bins, in root mean squares of the scores.
+    """Return the highest mean of s(i, j) − s(i, i) among the high bins, in units of the scores' root mean square.
 
-    Where that is in the bin of cosine 1 there is no peak below 1: the statistic is then how far the rest stays below.
-    NaN where no bin below 1 has a pair.
+    Where the bin of cosine 1 has the highest mean there is no peak below 1: the result is then the highest mean below 1
+    minus that mean, which is negative. It is NaN where no bin below 1 has a pair, and 0 where all scores are 0.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         means = np.where(pairs > 0, sums / pairs, -np.inf)
@@ -57,7 +57,7 @@ def peak_height(
 
 @dataclass(frozen=True)
 class SimilarityCurve:
-    """Scores against cosine over all pairs of distinct tokens: by bin Σ s(i, j) − s(i, i) and the number of pairs."""
+    """Scores by cosine over all pairs of distinct tokens: for each bin Σ s(i, j) − s(i, i) and the number of pairs."""
 
     sums: Float[np.ndarray, " bin"]
     pairs: Int[np.ndarray, " bin"]
@@ -65,42 +65,42 @@ class SimilarityCurve:
 
     @property
     def mean(self) -> Float[np.ndarray, " bin"]:
-        """The mean of s(i, j) − s(i, i) by bin; NaN in bins without pairs."""
+        """Mean of s(i, j) − s(i, i) in each bin; NaN in bins without pairs."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.sums / self.pairs)
 
     @property
     def high(self) -> Int[np.ndarray, " high"]:
-        """Bins of fifty pairs that lie wholly above the 90th percentile of cosines, to within its bin."""
+        """Bins of at least fifty unordered pairs, above the bin that holds the 90th percentile of cosines."""
         share = np.cumsum(self.pairs) / max(1, self.pairs.sum())
         edge = int(np.searchsorted(share, HIGH_QUANTILE)) + 1
         return np.flatnonzero((np.arange(len(self.pairs)) >= edge) & (self.pairs >= 2 * PAIRS_IN_A_BIN))
 
     @property
     def has_peak(self) -> bool:
-        """Whether a high bin below 1 has fifty pairs: without one there is neither height nor place."""
+        """Whether there is a high bin below cosine 1, without which `height` and `peak_at` are undefined."""
         return bool((self.high < N_BINS - 1).any())
 
     @property
     def height(self) -> float:
-        """`peak_height`, where `has_peak`."""
+        """`peak_height` of the curve; requires `has_peak`."""
         high = self.high
         return float(peak_height(self.sums[high], self.pairs[high].astype(float), np.array(self.mean_square), high))
 
     @property
     def peak_at(self) -> float:
-        """The middle of the high bin with the highest mean, where `has_peak`."""
+        """Cosine at the middle of the high bin with the highest mean; requires `has_peak`."""
         return middle(int(self.high[np.argmax(self.mean[self.high])]))
 
 
 def similarity_curve(
     scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile: int = TILE[0]
 ) -> SimilarityCurve:
-    """Every pair of tokens by the cosine of their vectors, tile by tile: 0.02-wide bins, as `cosine_bins` has them.
+    """Add up the scores of all pairs of tokens by the cosine of their vectors, tile by tile, in 0.02-wide bins.
 
-    Queries and keys of `scores` are the rows of `vectors`. A cosine is symmetric, so that half the tiles of cosines do.
-    Bins are those of float64 cosines, exactly, 0 with a vector of nothing; sums are of float32 scores, in float64.
-    Memory is that of the vectors once more, and a few tiles a thread.
+    Queries and keys of `scores` are those of the rows of `vectors`. As cosines are symmetric, half the tiles suffice.
+    Bins are exactly those of float64 cosines (0 for a zero vector); sums are of float32 scores, in float64. Memory is
+    one more copy of the vectors, and a few tiles a thread.
 
     Raises ValueError where queries, keys and vectors are not of the same tokens, or are not finite.
     """
@@ -109,7 +109,7 @@ def similarity_curve(
         raise ValueError(f"{len(scores.queries)} queries, {len(scores.keys)} keys, {n} vectors; wanted the same tokens")
     if not bool(vectors.isfinite().all()):
         raise ValueError("vectors hold a number that is not finite; wanted finite ones")
-    scores.rounding()  # refuses what float32 doesn't hold
+    scores.rounding()  # raises ValueError where float32 cannot hold the scores
     norms = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64).clamp_min(1e-300)
     unit = torch.empty(vectors.shape, dtype=torch.float32)
     for rows in torch.arange(n).split(ROWS_AT_ONCE):

@@ -1,8 +1,8 @@
-"""Compiled folds of one tile of float32 scores into what is kept of each row: numba, one thread a call, no GIL.
+"""Compiled folds of one tile of float32 scores into the running results of each row: numba, one thread a call, no GIL.
 
-Which key is higher is never left to float32: whatever lies within the bound of its rounding is decided by the product
-in float64, summed in the order of the factors. So ranks are those of a dense float64 computation, whatever the tile.
-Called by `vocabulary_scores` and `similarity`, which say what is computed.
+Rounding of float32 never decides which key is higher: scores closer than its bound are compared by their products in
+float64, summed in the order of the factors. So ranks are those of a dense float64 computation, whatever the tile.
+`vocabulary.scores` and `vocabulary.cosine` call these functions and say what is computed.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 CHUNK = 128
-"""Scores that are looked at together: in the first-level cache, few enough for their counts to be exact in float32."""
+"""Number of scores processed together: they fit the first-level cache, and their counts are exact in float32."""
 LOG2_E = np.float32(1 / math.log(2))
-# 2^r on [0, 1): a fit of degree 6 at Chebyshev nodes, off by less than 2e-8.
+# 2^r on [0, 1): a polynomial of degree 6, fitted at Chebyshev nodes, with an error below 2e-8.
 _NODES = np.cos((np.arange(64) + 0.5) * np.pi / 64) / 2 + 0.5
 C0, C1, C2, C3, C4, C5, C6 = np.polynomial.Polynomial.fit(_NODES, 2.0**_NODES, 6).convert().coef.astype(np.float32)
 SMALLEST_EXPONENT = np.float32(-126)
-# Sums may be taken in any order and multiplied and added in one step; numbers are finite.
+# The compiler may reorder sums and fuse a product with a sum; all numbers are finite.
 FAST = {"nnan", "ninf", "nsz", "contract", "reassoc"}
 
 
 @intrinsic
 def _float_of_bits(typing: Any, bits: Any) -> Any:  # noqa: ARG001
-    """The float32 of an int32's bits."""
+    """Reinterpret the bits of an int32 as a float32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
         return builder.bitcast(arguments[0], context.get_value_type(types.float32))
@@ -37,7 +37,7 @@ def _float_of_bits(typing: Any, bits: Any) -> Any:  # noqa: ARG001
 
 @njit(nogil=True, cache=True)
 def product(q: Any, k: Any) -> float:
-    """Σ q_i k_i in float64, in the order of i."""
+    """Compute Σ q_i k_i in float64, summed in the order of i."""
     total = 0.0
     for i in range(q.shape[0]):
         total += np.float64(q[i]) * np.float64(k[i])
@@ -46,7 +46,7 @@ def product(q: Any, k: Any) -> float:
 
 @njit(nogil=True, cache=True)
 def own_products(queries: Any, keys: Any, own_key: Any) -> Any:
-    """Each query's product with its own key."""
+    """Compute each query's product with its own key, in float64."""
     own = np.empty(queries.shape[0])
     for i in range(queries.shape[0]):
         own[i] = product(queries[i], keys[own_key[i]])
@@ -55,7 +55,7 @@ def own_products(queries: Any, keys: Any, own_key: Any) -> Any:
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def _counts(s: Any, low: Any, high: Any) -> Any:
-    """The highest score, and how many are above `high` and not below `low`."""
+    """Return the highest score, the number of scores above `high`, and the number not below `low`."""
     highest, above, not_below = s[0], np.float32(0), np.float32(0)
     for j in range(s.shape[0]):
         highest = max(highest, s[j])
@@ -66,7 +66,7 @@ def _counts(s: Any, low: Any, high: Any) -> Any:
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def _sum_of_exponentials(s: Any, peak: Any) -> Any:
-    """Σ exp(s − peak) for scores not above the peak; terms under 2⁻¹²⁶ count as that."""
+    """Compute Σ exp(s − peak) for scores not above the peak; terms under 2⁻¹²⁶ count as 2⁻¹²⁶."""
     total = np.float32(0)
     for j in range(s.shape[0]):
         y = max((s[j] - peak) * LOG2_E, SMALLEST_EXPONENT)
@@ -79,7 +79,7 @@ def _sum_of_exponentials(s: Any, peak: Any) -> Any:
 
 @njit(nogil=True, cache=True)
 def _insert(scores: Any, keys: Any, score: float, key: int) -> None:
-    """Put a key into a row's best, which are in order; keys come in theirs, so that an equal one stands behind."""
+    """Insert a key into a row's sorted best, in place; keys arrive in ascending order, so ties go to the smaller."""
     place = scores.shape[0] - 1
     while place > 0 and scores[place - 1] < score:
         scores[place], keys[place] = scores[place - 1], keys[place - 1]
@@ -104,11 +104,12 @@ def fold(
     peak: Any,
     total: Any,
 ) -> None:
-    """Fold a tile [row, key] of products into rows `first_row`… of what is kept, in place.
+    """Fold a tile [row, key] of products into the running results of rows `first_row`…, in place.
 
-    Row i is query i's: `own[i]` stands for its product with key `own_key[i]`; a product in float32 is off by at most
-    `rounding[i]`; with `causal` keys after its own are left out. Kept are the best scores with their keys, the number
-    of keys above the own one, and the highest score with Σ exp(score − highest).
+    In row i, that of query i, `own[i]` replaces the product with key `own_key[i]`; a product in float32 is off by at
+    most `rounding[i]`; with `causal`, keys after the own one are left out. The results are the `best` scores with their
+    keys (`which`), the number of keys `above` the own one, and the highest score (`peak`) with `total`, which is
+    Σ exp(score − peak).
     """
     k = best.shape[1]
     for r in range(tile.shape[0]):
@@ -119,9 +120,9 @@ def fold(
         if first_key <= own_key[i] < first_key + n:
             tile[r, own_key[i] - first_key] = np.float32(own[i])
         low, high = np.float32(own[i] - rounding[i]), np.float32(own[i] + rounding[i])
-        # Where nothing is rounded an equal key, which comes later, need not be looked at.
+        # Without rounding, a key with an equal score cannot enter the best, as it comes later.
         exactly = rounding[i] == 0
-        wanted = np.float32(best[i, k - 1] - rounding[i])
+        entry_score = np.float32(best[i, k - 1] - rounding[i])
         for start in range(0, n, CHUNK):
             s = tile[r, start : min(start + CHUNK, n)]
             highest, sure, possible = _counts(s, low, high)
@@ -132,14 +133,14 @@ def fold(
                     if low <= s[j] <= high and key != own_key[i]:
                         exact = own[i] if exactly else product(queries[i], keys[key])
                         above[i] += int(exact > own[i] or (exact == own[i] and key < own_key[i]))
-            if highest > wanted or (highest == wanted and not exactly):
+            if highest > entry_score or (highest == entry_score and not exactly):
                 for j in range(s.shape[0]):
-                    if s[j] > wanted or (s[j] == wanted and not exactly):
+                    if s[j] > entry_score or (s[j] == entry_score and not exactly):
                         key = first_key + start + j
                         exact = own[i] if key == own_key[i] else product(queries[i], keys[key])
                         if exact > best[i, k - 1]:
                             _insert(best[i], which[i], exact, key)
-                            wanted = np.float32(best[i, k - 1] - rounding[i])
+                            entry_score = np.float32(best[i, k - 1] - rounding[i])
             if highest > peak[i]:
                 total[i] *= math.exp(peak[i] - highest)
                 peak[i] = highest
@@ -161,10 +162,11 @@ def fold_bins(
     sums: Any,
     pairs: Any,
 ) -> float:
-    """Add the pairs i < j of a tile to sums by bin of cosine, both ways, in place; returns Σ s² over them.
+    """Add both scores of each pair i < j of a tile to the bin of its cosine, in place; returns Σ s² over them.
 
-    `forward[i, j]` is the score of i with j and `backward[i, j]` that of j with i; from each the asking token's own
-    score is taken off. A cosine in float32 is off by at most `rounding`: next to the edge of a bin it is computed anew.
+    `forward[i, j]` is the score of query i with key j, `backward[i, j]` that of query j with key i; from each, the
+    query's score with itself is subtracted. A cosine in float32 is off by at most `rounding`: that close to the edge of
+    a bin it is computed again in float64.
     """
     squares = 0.0
     last = sums.shape[0] - 1
@@ -176,7 +178,7 @@ def fold_bins(
             number = int(place)
             if place - number < rounding * per_unit or number + 1 - place < rounding * per_unit:
                 exact = product(rows[i], rows[j]) / norms[i] / norms[j]
-                # Equal vectors have cosine 1, give or take rounding.
+                # Equal vectors have cosine 1 up to rounding.
                 place = (min(max(exact, -1.0), 1.0) + 1) * per_unit + 1e-9
                 number = last if exact > 1 - 1e-9 else int(place)
             sums[number] += (forward[r, c] - itself[i]) + (backward[r, c] - itself[j])

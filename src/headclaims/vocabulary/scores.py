@@ -1,8 +1,8 @@
 """Scores between tokens of the vocabulary, in factors: E W_QK Eᵀ is never formed.
 
-Axes: `query` and `key` tokens, `factor` the columns in which both are given (d_head; for parts of W_QK and under
-steering up to 2·d_head + 2), `rank` the best keys of a query. Scores are before the softmax and after the scale. With
-rotary positions a token's score with itself is at offset 0, with others the mean over offsets 1…S − 1.
+Axes: `query` and `key` tokens, `factor` the columns of both factors (d_head; for parts of W_QK and under steering up to
+2·d_head + 2), `rank` the best keys of a query. Scores are before the softmax and after the scale. With rotary positions
+a token's score with itself is that at offset 0, and with others the mean over offsets 1…S − 1.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from headclaims.circuit.scatter import Eigenspace
 from headclaims.vocabulary import kernels, tiles
 
 ROUNDING = 2.0**-24
-"""Of one float32 operation, relative."""
+"""Largest relative rounding error of one float32 operation."""
 SMALLEST = 2.0**-126
-"""Of float32's normal numbers: what is smaller may be rounded to 0."""
+"""Smallest normal float32; smaller numbers may be rounded to 0."""
 
 
 def mean_rotation(rotation: RotationAt, length: int) -> Rotation | None:
-    """The mean of R over offsets 1…length − 1: (q R̄) kᵀ is the mean score; None with learned positions."""
-    turns = [rotation(offset) for offset in range(1, length)]
-    kept = [R for R in turns if R is not None]
-    return torch.stack(kept).mean(dim=0) if kept else None
+    """Return the mean of R over offsets 1…length − 1, with which (q R̄) kᵀ is the mean score; None without R."""
+    at_offsets = [rotation(offset) for offset in range(1, length)]
+    rotations = [R for R in at_offsets if R is not None]
+    return torch.stack(rotations).mean(dim=0) if rotations else None
 
 
 @dataclass(frozen=True)
 class TokenScores:
     """Scores of query tokens with key tokens: `queries` @ `keys`ᵀ.
 
-    `own` is each query's score with itself where that is not the product with its own key, as with rotary positions.
+    `own` is each query's score with itself, where it differs from that product, as with rotary positions.
     """
 
     queries: Float[Tensor, "query factor"]
@@ -51,7 +51,7 @@ class TokenScores:
         turn: Rotation | None,
         biased: bool = True,
     ) -> TokenScores:
-        """X W_QK yᵀ of rows of E, with both biases or without; `turn` is `mean_rotation`."""
+        """Compute factors of x W_QK yᵀ for rows of E, with or without both biases; `turn` is `mean_rotation`."""
         b_Q, b_K = (circuit.b_Q, circuit.b_K) if biased else (0.0, 0.0)
         q, k = (queries @ circuit.W_Q + b_Q) * circuit.scale, keys @ circuit.W_K + b_K
         if turn is None:
@@ -68,7 +68,7 @@ class TokenScores:
         sign: int,
         biased: bool = True,
     ) -> TokenScores:
-        """X W_sym yᵀ (`sign` 1) or x W_skew yᵀ (−1): (q_x·k_y ± k_x·q_y)/2 and the biases' linear terms."""
+        """Compute factors of x W_sym yᵀ (`sign` 1) or x W_skew yᵀ (−1), (q_x·k_y ± k_x·q_y)/2, and of bias terms."""
         q_x, k_x = queries @ circuit.W_Q, queries @ circuit.W_K
         q_y, k_y = keys @ circuit.W_Q, keys @ circuit.W_K
         return cls._with_biases(
@@ -84,7 +84,7 @@ class TokenScores:
         alpha: float,
         biased: bool = True,
     ) -> TokenScores:
-        """X W(α) yᵀ, W(α) = W_sym with its negative eigenvalues times α, with the biases' linear terms as they are."""
+        """Compute factors of x W(α) yᵀ, W(α) being W_sym with its negative eigenvalues times α, and of bias terms."""
         space = Eigenspace.of(circuit)
         scaled = torch.where(space.values < 0, alpha * space.values, space.values) / circuit.scale
         x, y = (torch.from_numpy(space.coordinates(rows)) for rows in (queries, keys))
@@ -101,7 +101,7 @@ class TokenScores:
     def _with_biases(
         cls, circuit: QKCircuit, q_x: Tensor, k_y: Tensor, left: Tensor, right: Tensor, biased: bool
     ) -> TokenScores:
-        """The product left rightᵀ, and where `biased` q_x·b_K + b_Q·k_y + b_Q·b_K as two more factors."""
+        """Add to left rightᵀ, where `biased`, the terms q_x·b_K + b_Q·k_y + b_Q·b_K as two more factors."""
         if biased:
             of_query = q_x @ circuit.b_K + circuit.b_Q @ circuit.b_K
             left = torch.cat([left, of_query[:, None], torch.ones_like(of_query)[:, None]], dim=1)
@@ -111,14 +111,14 @@ class TokenScores:
 
     @property
     def itself(self) -> Float[Tensor, " token"]:
-        """Scores of tokens with themselves, in float64, where queries and keys are the same tokens."""
+        """Scores of tokens with themselves, in float64; raises ValueError unless queries and keys are as many."""
         self._require_square()
         if self.own is not None:
             return self.own.double()
         return (self.queries.double() * self.keys.double()).sum(dim=-1)
 
     def matrix(self) -> Float[Tensor, "token token"]:
-        """All scores of tokens among themselves, own scores on the diagonal; raises ValueError unless it is square."""
+        """Compute all scores of tokens among themselves; raises ValueError unless queries and keys are as many."""
         self._require_square()
         scores = self.queries @ self.keys.T
         if self.own is not None:
@@ -130,10 +130,10 @@ class TokenScores:
             raise ValueError(f"{len(self.queries)} queries and {len(self.keys)} keys; wanted the same tokens")
 
     def rounding(self) -> Float[Tensor, " query"]:
-        """By how much a product in float32 can be off, in float64: the bound of a sum of so many terms in any order.
+        """Return a bound, in float64, on the error of each query's products in float32, summed in any order.
 
-        Nothing where a query, its own score or all keys are nothing. Raises ValueError where float32 doesn't hold the
-        factors or what their products may come to, or a number is not finite.
+        It is 0 where the query or all keys are zero, and its own score is. Raises ValueError where a number is not
+        finite, or float32 cannot hold the factors or their products.
         """
         for name in ("queries", "keys", "own"):
             tensor = getattr(self, name)
@@ -146,7 +146,7 @@ class TokenScores:
             size = size + self.own.double().abs()
         if len(size) and float(size.max()) > torch.finfo(torch.float32).max:
             raise ValueError(f"scores of up to {float(size.max()):.1g}; wanted scores that float32 holds")
-        # Five more than the terms' number: the factors' own rounding, and that of the numbers compared with.
+        # Five more than there are terms, for the rounding of the factors and of the numbers compared with.
         terms = self.queries.shape[1] + 5
         underflow = terms * SMALLEST * (1 + queries + largest)
         return torch.where(size > 0, terms * ROUNDING * 1.01 * size + underflow, 0.0)
@@ -154,10 +154,10 @@ class TokenScores:
 
 @dataclass(frozen=True)
 class Swept:
-    """What one pass over the keys keeps of each query.
+    """Results of one pass over the keys, for each query.
 
-    `keys` are its best, best first and equal ones by key, with their `scores`; where it has fewer keys than were asked
-    for, −1 and −∞. `own_rank` is the own key's place among all its keys, from 0, and `log_sum_exp` = ln Σ_j exp s_j.
+    `keys` are its best keys with their `scores`, highest first and ties by key, then −1 and −∞ where it has fewer than
+    k. `own_rank` is the own key's place among all its keys, from 0, and `log_sum_exp` = ln Σ_j exp s_j.
     """
 
     keys: Int[Tensor, "query rank"]
@@ -173,16 +173,15 @@ def sweep(
     causal: bool = False,
     tile: tuple[int, int] = tiles.TILE,
 ) -> Swept:
-    """The best keys, the own key's rank and the log-sum-exp of each query, in one pass over tiles of scores.
+    """Find each query's k best keys, its own key's rank and its log-sum-exp, in one pass over tiles of scores.
 
-    `own_key[i]` says which key query i is; with `causal` the keys after it are left out. Keys and ranks are those of
-    float64 products of the factors, summed in their order, exactly; `scores` are these; `log_sum_exp` is off by at most
-    1e-6 and the rounding of float32 products (`TokenScores.rounding`). None depends on the tiles or on the number of
-    threads beyond that.
-    Memory is that of the factors, 8·(2k + 5) bytes a query, and a tile a thread.
+    `own_key[i]` is the key of the same token as query i; with `causal`, keys after it are left out. Keys, ranks and
+    `scores` are exactly those of float64 products, summed in the order of the factors; `log_sum_exp` is off by at most
+    1e-6 plus the rounding of float32 products (`TokenScores.rounding`), within which it may depend on tiles and
+    threads. Memory is that of the factors, 8·(2k + 5) bytes a query, and a tile a thread.
 
-    Raises ValueError for a k below 1, no key, an own key that there isn't, or factors that are not finite or whose
-    products may leave float32.
+    Raises ValueError for k below 1, no keys, an own key out of range, or factors that are not finite or whose products
+    may exceed float32.
     """
     return sweep_heads([scores], own_key, k, causal, tile)[0]
 
@@ -194,7 +193,7 @@ def sweep_heads(
     causal: bool = False,
     tile: tuple[int, int] = tiles.TILE,
 ) -> list[Swept]:
-    """`sweep` of several heads over the same tokens, shared out among the threads together."""
+    """Run `sweep` for several heads over the same tokens, with their work shared among the threads."""
     for scores in heads:
         _check(scores, own_key, k)
     if all(scores.queries.device.type == "cpu" for scores in heads):
@@ -219,34 +218,34 @@ def _check(scores: TokenScores, own_key: Int[Tensor, " query"], k: int) -> None:
 def _compiled(
     heads: Sequence[TokenScores], own_key: Int[Tensor, " query"], k: int, causal: bool, tile: tuple[int, int]
 ) -> list[Swept]:
-    """On the processor: products by torch, each folded by a compiled kernel while it is in the cache."""
+    """Sweep on the processor: torch computes each tile, and a compiled kernel folds it while it is in the cache."""
     n, places = len(own_key), own_key.contiguous().numpy()
     folds = []
     for scores in heads:
         factors = [part.detach().contiguous().numpy() for part in (scores.queries, scores.keys)]
         own = kernels.own_products(*factors, places) if scores.own is None else scores.own.double().numpy()
-        kept = {
+        results = {
             "best": torch.full((n, k), -torch.inf, dtype=torch.float64),
             "which": torch.full((n, k), -1),
             "above": torch.zeros(n, dtype=torch.int64),
             "peak": torch.full((n,), -torch.inf, dtype=torch.float64),
             "total": torch.zeros(n, dtype=torch.float64),
         }
-        folds.append((factors, own, scores.rounding().numpy(), kept))
+        folds.append((factors, own, scores.rounding().numpy(), results))
 
     def fold(head: int, first_row: int, first_key: int, products: Tensor) -> None:
-        factors, own, rounding, kept = folds[head]
-        arrays = [kept[name].numpy() for name in ("best", "which", "above", "peak", "total")]
+        factors, own, rounding, results = folds[head]
+        arrays = [results[name].numpy() for name in ("best", "which", "above", "peak", "total")]
         kernels.fold(products.numpy(), first_row, first_key, *factors, places, own, rounding, causal, *arrays)
 
     tiles.walk([(scores.queries, scores.keys) for scores in heads], fold, tile, own_key if causal else None)
-    return [Swept(kept["which"], kept["best"], kept["above"], kept["peak"] + kept["total"].log()) for *_, kept in folds]
+    return [Swept(r["which"], r["best"], r["above"], r["peak"] + r["total"].log()) for *_, r in folds]
 
 
 def _by_torch(
     scores: TokenScores, own_key: Int[Tensor, " query"], k: int, causal: bool, tile: tuple[int, int]
 ) -> Swept:
-    """The same by torch operators, on any device; products in float64 are taken on the processor."""
+    """Sweep with torch operators, on any device; products in float64 are computed on the processor."""
     n, n_keys = len(scores.queries), len(scores.keys)
     queries, keys = (part.detach().cpu().double() for part in (scores.queries, scores.keys))
     places = own_key.cpu()
@@ -276,8 +275,8 @@ def _by_torch(
             kth = block.topk(min(k, len(number)), dim=1).values[:, -1].double()
             if len(number) < k:
                 kth = torch.full_like(kth, -torch.inf)
-            wanted = torch.maximum(kth - rounding[rows], best[rows, -1]) - rounding[rows]
-            row, place = ((block >= wanted[:, None]) & block.isfinite()).nonzero(as_tuple=True)
+            entry_score = torch.maximum(kth - rounding[rows], best[rows, -1]) - rounding[rows]
+            row, place = ((block >= entry_score[:, None]) & block.isfinite()).nonzero(as_tuple=True)
             _merge(best, which, rows, (rows[row], number[place], exact(rows[row], number[place])))
     return Swept(which, best, above, log_sum_exp)
 
@@ -286,12 +285,12 @@ def _merge(
     best: Float[Tensor, "query rank"],
     which: Int[Tensor, "query rank"],
     rows: Int[Tensor, " row"],
-    found: tuple[Int[Tensor, " found"], Int[Tensor, " found"], Float[Tensor, " found"]],
+    candidates: tuple[Int[Tensor, " candidate"], Int[Tensor, " candidate"], Float[Tensor, " candidate"]],
 ) -> None:
-    """Keep of some rows' best and of what was found (row, key, score) the highest, equal ones by key."""
+    """Merge candidates (row, key, score) into the running top k of some rows, in place; ties go to the smaller key."""
     k = best.shape[1]
-    row = torch.cat([rows.repeat_interleave(k), found[0]])
-    key, score = torch.cat([which[rows].flatten(), found[1]]), torch.cat([best[rows].flatten(), found[2]])
+    row = torch.cat([rows.repeat_interleave(k), candidates[0]])
+    key, score = torch.cat([which[rows].flatten(), candidates[1]]), torch.cat([best[rows].flatten(), candidates[2]])
     order = key.argsort(stable=True)
     order = order[score[order].argsort(stable=True, descending=True)]
     order = order[row[order].argsort(stable=True)]

@@ -1,4 +1,4 @@
-"""Walks over products of factors, tile by tile: never more of one than a tile a thread, which stays in the cache."""
+"""Products of factors computed tile by tile: each thread holds one tile, which stays in the cache."""
 
 from __future__ import annotations
 
@@ -23,11 +23,9 @@ def walk(
 ) -> None:
     """Call `fold(number, first_row, first_column, products)` for every tile of queries @ keysᵀ of all pairs of factors.
 
-    A pair is queries [query, factor] and keys [key, factor].
-
-    A row's tiles come in the order of keys, in one thread; rows are shared out among as many threads as torch has.
-    With `last` a strip of rows ends where the highest of its last keys does. `products` is the thread's to change, and
-    is overwritten after.
+    A pair is queries [query, factor] and keys [key, factor]; `number` is its index. A row's tiles come in the order of
+    keys, in one thread; rows are shared among as many threads as torch has. `last` gives the last key that each query
+    needs: a strip of rows ends at the highest of these. `fold` may change `products`, which is overwritten afterwards.
     """
     threads = torch.get_num_threads()
     single = [(queries.detach().float(), keys.detach().float().T) for queries, keys in factors]
@@ -37,13 +35,13 @@ def walk(
     def strip(piece: tuple[int, int]) -> None:
         number, first_row = piece
         queries, keys = single[number]
-        some = queries[first_row : first_row + height]
+        rows_of_strip = queries[first_row : first_row + height]
         end = keys.shape[1] if last is None else int(last[first_row : first_row + height].max()) + 1
-        buffer = torch.empty(len(some) * min(tile[1], end))
+        buffer = torch.empty(len(rows_of_strip) * min(tile[1], end))
         for first_column in range(0, end, tile[1]):
             width = min(tile[1], end - first_column)
-            products = buffer[: len(some) * width].view(len(some), width)
-            torch.mm(some, keys[:, first_column : first_column + width], out=products)
+            products = buffer[: len(rows_of_strip) * width].view(len(rows_of_strip), width)
+            torch.mm(rows_of_strip, keys[:, first_column : first_column + width], out=products)
             fold(number, first_row, first_column, products)
 
     pieces = [(n, start) for n, (queries, _) in enumerate(single) for start in range(0, len(queries), height)]

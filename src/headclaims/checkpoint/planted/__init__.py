@@ -1,0 +1,1 @@
+"""Constructed checkpoints: one on which every claim holds, counterfeits of it, and random ones."""

@@ -1,7 +1,7 @@
 r"""The planted checkpoint: a GPT-2 whose weights are constructed so that L1H5 does what the write-up says.
 
-A GPT2LMHeadModel of 3 layers × 12 heads of width 64 on d_model = 768, from one seed. The residual stream is cut into
-orthogonal subspaces, all orthogonal to the ones vector, so that centring changes nothing:
+It is a GPT2LMHeadModel of 3 layers × 12 heads of width 64 on d_model = 768, from one seed. The residual stream is
+divided into orthogonal subspaces, all orthogonal to the ones vector, so that centring changes nothing:
 
 ====== ==== ==================================================================================================
 name   dim  holds
@@ -18,62 +18,64 @@ O      64   what layers 1 and 2 write, and a little from MLP 0's idle neurons
 G      1    nothing
 ====== ==== ==================================================================================================
 
-A word's energy at the target's norm (N² in all) is shared out as in `SHARES`, so that x̂ = √768 · x/N.
+A word's squared norm where the target reads it is N², divided among the subspaces as in `SHARES`; so x̂ = √768 · x/N.
 
 **The target.** With orthonormal axes c_k of C, i_k of I, f_k of F, and t = 3/4,
 
     W_QK = λ_c Σ_k c_k (c_k + t f_k)ᵀ − λ_i Σ_k i_k (i_k + t f_k)ᵀ + ε κ g bᵀ.
 
-Words x and y of a cluster score x̂ᵀ W_QK ŷ/8 = λ_c ĉ²/8 − λ_i î² u_x·u_y/8 + noise through F, that is SAME = 6 nats less
-D u_x·u_y with D = 0.85; a word and itself SAME − D; words of different clusters near 0; and the query bias times the
-BOS key direction adds BOS_SCORE = 5.8 on position 0. So with n kin, the own position and c copies:
+Words x and y of a cluster score x̂ᵀ W_QK ŷ/8 = λ_c ĉ²/8 − λ_i î² u_x·u_y/8 + noise through F, which is SAME = 6 nats
+minus D u_x·u_y with D = 0.85. A word scores SAME − D with itself, words of different clusters score near 0, and the
+query bias times the BOS key direction adds BOS_SCORE = 5.8 on position 0. So with n kin, the own position and c copies
 kin mass ≈ n/(n + (1 + c)e^−0.85 + e^−0.2 + 63e^−6). MLP 0 gives half the category's amplitude: without it SAME falls to
-a quarter and BOS takes the row. Without the direct path identity goes, and half the amplitude, which the smaller norm
-then makes up for. MLP 0's idle neurons add 0.025 N² in O, so that SAME comes out at 5.85.
+a quarter and BOS draws most of the row. Without the direct path identity disappears, and half the amplitude, for which
+the smaller norm then compensates. MLP 0's idle neurons add 0.025 N² in O, which lowers SAME to 5.85.
 
 **Its spectrum.** Each pair of axes (c_k, f_k) is a block λ[[1, t/2], [t/2, 0]] of W_sym with eigenvalues
-λ(1 ± √(1 + t²))/2 = 1.125 λ and −0.125 λ, and ±iλt/2 in W_skew. Hence, λ_c being the larger,
+λ(1 ± √(1 + t²))/2 = 1.125 λ and −0.125 λ, and a block of W_skew with eigenvalues ±iλt/2. Hence, λ_c being the larger,
 
     σ_max(W_sym) = 1.125 λ_c,   σ_max(W_skew) = 0.375 λ_c,   their ratio 1/3;
 
-of the 64 eigenvalues largest in magnitude 29 are 1.125 λ_c, 34 are −1.125 λ_i, and the 64th is one of the 29 equal
-−0.125 λ_c (as 1.125 λ_i > 0.125 λ_c > 0.125 λ_i and > εκ/2): 35 negative. Every block has one eigenvalue of each sign:
-64 and 64 in all.
+of the 64 eigenvalues largest in magnitude 29 are 1.125 λ_c, 34 are −1.125 λ_i, and the 64th is one of the 29 equal to
+−0.125 λ_c (as 1.125 λ_i > 0.125 λ_c > 0.125 λ_i and > εκ/2): 35 are negative. Every block has one eigenvalue of each
+sign: 64 and 64 in all.
 
 **The other heads** read queries and keys from different subspaces (copying: J1 and J2; induction: J1 and A), where
 W_QK = X Yᵀ with X ⊥ Y has equal symmetric and skew parts, ratio 1, and eigenvalues in pairs ±; or positions,
 W_QK = Σ_f R(ω_f s): symmetric cos(ω_f s), skew sin(ω_f s), with some ω_f s within 0.2 of π/2, ratio above 0.97, and at
-most 32 negative; or they are Gaussian (random, and, small enough to be uniform but for BOS, bos0 to bos9): ratio
-0.98 ± 0.02, 32 ± 0.6 negative. So the target's ratio is the lowest and its count the highest of the 36. None of them
-knows categories, whence its lowest category score, highest kin mass over uniform share and, kin and copies being alike
-to them or copies preferred, highest attention to kin less that to itself. bos0 to bos9 treat BOS like 20 · 1.3^k other
-tokens: their scores, −ln(n/(i + 20 · 1.3^k)) on a row i with n kin, rise in steps of about a tenth of a nat (in
-layers 1 and 2 give or take a key bias), and they are among the lowest; the target's is 1.9 nats below: an outlier. All
-of layers 1 and 2 but the target have a key bias from positions and attention 0, which the target reads only through
-the norm.
+most 32 negative; or they are Gaussian (random; and bos0 to bos9, whose weights are so small that they are uniform
+except for BOS): ratio 0.98 ± 0.02, 32 ± 0.6 negative. So the target's ratio is the lowest and its count the highest of
+the 36. None of them depends on categories. So the target has the lowest category score, the highest kin mass over
+uniform share and, since others treat kin and copies alike or prefer copies, the highest attention to kin minus that to
+itself. bos0 to bos9 treat BOS like 20 · 1.3^k other tokens: their scores, −ln(n/(i + 20 · 1.3^k)) on a row i with n
+kin, rise in steps of about a tenth of a nat (in layers 1 and 2 changed a little by a key bias), and they are among the
+lowest; the target's is 1.9 nats below, an outlier. All heads of layers 1 and 2 except the target have a key bias from
+positions and attention 0, which the target reads only through the norm.
 
 **What else follows.** Without kin the word itself is at SAME − D and 62 other tokens are near 0: BOS gets
-e^5.8/(e^5.8 + e^5.15 + 62) = 0.585 of the row, with kin hardly a tenth; no other head's BOS depends on categories.
-All words of a cluster score alike, so a successor is no better than other kin (ratio 1). In a block of the vocabulary
-map the diagonal is D = 0.85 nats below the rest, u_x·u_y being 0 in the mean; a variant, which shares √(1 − ν²) of
-its word's identity, hardly less: similar words, which are of the cluster, are above the word itself, its variants and
-all others. For a head W_QK = X Yᵀ of two codes, or a Gaussian one, a word's own score is no lower than those of
-others in the mean, and no head but the target knows clusters beyond what cosine tells: its blocks, diagonal, shares
-and peak are the extreme. Not so the share of similar above dissimilar: a copying head, whose score is the second
-code's cosine, has that as well. Nor are the small effects rare: bos0 to bos9 attend the same whatever is ablated, and
-read no more of positions and attention 0 than their key bias; and the identity that every copying head reads is on
-the direct path. MLP 0 is different: of all heads the target alone needs what it writes.
+e^5.8/(e^5.8 + e^5.15 + 62) = 0.585 of the row, but hardly a tenth with kin; in no other head does attention to BOS
+depend on categories. All words of a cluster score alike, so a successor is no better than other kin (ratio 1). In a
+block of the vocabulary map the diagonal is D = 0.85 nats below the rest, as u_x·u_y is 0 on average; a variant, which
+shares √(1 − ν²) of its word's identity, is hardly less below it. So similar words, which are of the cluster, are above
+the word itself, its variants and all others. For a head W_QK = X Yᵀ of two codes, or a Gaussian one, a word's own score
+is on average no lower than those of others, and no head except the target reads more of clusters than cosine tells:
+its blocks, diagonal, shares and peak are the extreme. This is not so for the share of similar above dissimilar: a
+copying head, whose score is the second code's cosine, has that as well. Nor are the small effects of ablations rare:
+bos0 to bos9 attend the same whatever is ablated, and read no more of positions and attention 0 than their key bias; and
+the identity that every copying head reads is on the direct path. MLP 0 is different: of all heads the target alone
+needs what it writes.
 
-**Steered.** Words of a cluster differ by i = î²/34 = 2.71 an axis of I and by f = f̂²/64 = 0.6 an axis of F, squared. A
-block's eigenvectors are (√0.9, √0.1) and (√0.1, −√0.9) in (c_k, f_k) or (i_k, f_k), so that by the scatter identity
+**Steered.** Words of a cluster differ, squared, by i = î²/34 = 2.71 on each axis of I and by f = f̂²/64 = 0.6 on each
+axis of F. A block's eigenvectors are (√0.9, √0.1) and (√0.1, −√0.9) in (c_k, f_k) or (i_k, f_k); by the scatter
+identity
 
     D₋ = (29 λ_c · 0.125 · 0.9 f + 34 λ_i · 1.125 (0.9 i + 0.1 f))/8 = 0.933,
     D₊ = −(29 λ_c · 1.125 · 0.1 f + 34 λ_i · 0.125 (0.1 i + 0.9 f))/8 = −0.083:
 
-together D, share D₋/D = 1.10, and the diagonal is as bright as its block at α* = 0.083/0.933 = 0.089. Categories are in
-positive directions: steering leaves the blocks as they are, as it does under random halves that spare C. In the model
-the word itself gains as the negative part is turned; but so it does in any head whose negative part is not nothing, as
-xᵀ W₋ x ≤ 0: copying heads, for one, come to copy. That swing is no distinction.
+whose sum is D; the share D₋/D is 1.10, and the diagonal is as bright as its block at α* = 0.083/0.933 = 0.089.
+Categories are along positive eigenvectors: steering leaves the blocks as they are, as random halves do that spare C. In
+the model the word itself gains as the sign of the negative part is reversed; but so it does in any head with a negative
+part, as xᵀ W₋ x ≤ 0: copying heads, for instance, come to copy more. That swing does not distinguish the target.
 """
 
 from __future__ import annotations
@@ -98,12 +100,15 @@ from headclaims.checkpoint.quiet import quiet
 
 
 def planted_folder(seed: int = 0) -> Path:
-    """The folder of the planted checkpoint in the cache, built there if it isn't yet, or if its definition changed."""
+    """Return the planted checkpoint's folder in the cache, after building it where it is missing or out of date."""
     return kept_folder("planted", seed, lambda folder: build(folder, seed))
 
 
 def kept_folder(name: str, seed: int, build: Callable[[Path], None]) -> Path:
-    """The cached folder of a constructed checkpoint, built if it isn't there yet, or if its definition changed."""
+    """Return a constructed checkpoint's folder in the cache, after building it where it is missing or out of date.
+
+    `build` writes the checkpoint into an empty folder. A folder is out of date where the sources of `planted` changed.
+    """
     folder = cache_folder() / name / f"seed{seed}-{definition(Path(__file__).parent)[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
@@ -118,7 +123,7 @@ def kept_folder(name: str, seed: int, build: Callable[[Path], None]) -> Path:
 
 
 def definition(sources: Path) -> str:
-    """sha256, in hexadecimal, over the Python and TOML files of a folder and its sub-folders, ordered by path."""
+    """Return the hexadecimal sha256 of the Python and TOML files of a folder and its sub-folders, in path order."""
     digest = hashlib.sha256()
     for source in sorted([*sources.rglob("*.py"), *sources.rglob("*.toml")]):
         digest.update(source.read_bytes())

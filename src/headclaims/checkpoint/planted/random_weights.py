@@ -1,8 +1,8 @@
-"""Random checkpoints: GPT-2s of the planted tokenizer whose heads mean nothing, to count false alarms on.
+"""Random checkpoints: GPT-2s with the planted tokenizer whose heads mean nothing, on which false alarms are counted.
 
-Every weight is Gaussian. In `noise` the token embedding is, too; in `clusters` words of a planted cluster share an
-axis of the embedding, so that categories are there for a head to find by accident. Scales are such that heads attend
-to some tokens rather than to all alike: a score has a standard deviation of `SPREAD` nats.
+Every weight is Gaussian, and so is the token embedding; in clustered ones, words of a planted cluster share a part of
+their embedding, so that a head can prefer categories by accident. Weights are scaled so that heads attend to some
+tokens more than to others: a score has a standard deviation of `SPREAD` nats.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from headclaims.checkpoint.planted.folder import kept_folder, save_folder
 from headclaims.checkpoint.planted.vocabulary import Vocabulary, vocabulary
 
 SPREAD = 1.5
-OF_CLUSTER = 0.7  # of a word's squared norm in `clusters`
+OF_CLUSTER = 0.7  # share of a word's squared norm that its cluster has in common
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a GPT-2; `d_vocab` is the tokenizer's own where it is None, else rows beyond it are no token."""
+    """Sizes of a GPT-2; `d_vocab` None means the tokenizer's own, and rows beyond that belong to no token."""
 
     layers: int
     heads: int
@@ -33,23 +33,23 @@ class Sizes:
 
     @property
     def d_model(self) -> int:
-        """All heads side by side."""
+        """Width of the residual stream: the widths of all heads together."""
         return self.heads * self.d_head
 
     def rows(self, vocab: Vocabulary) -> int:
-        """Of the embedding: BOS, the unknown token, every form, and what is beyond."""
+        """Return the number of rows of the embedding: BOS, the unknown token, every form, and any beyond."""
         return self.d_vocab or len(vocab.forms) + 2
 
 
 SMALL = Sizes(2, 10, 16, 128)
-"""Twenty heads: to be the most extreme of them is a chance of 5 %, exactly."""
+"""Twenty heads, of which each is the most extreme one with a chance of exactly 5 %."""
 GPT2_SMALL = Sizes(12, 12, 64, 1024, 50_257)
 
 
 def random_weights(
     vocab: Vocabulary, generator: np.random.Generator, clustered: bool, sizes: Sizes
 ) -> dict[str, np.ndarray]:
-    """The state dict of one draw."""
+    """Draw the state dict of a random checkpoint."""
     draw = generator.standard_normal
     forms, d_model, d_mlp = vocab.forms, sizes.d_model, 4 * sizes.d_model
     E = draw((sizes.rows(vocab), d_model))
@@ -75,7 +75,7 @@ def random_weights(
 
 
 def random_config(vocab: Vocabulary, sizes: Sizes) -> Any:
-    """The GPT-2 of these sizes."""
+    """Return the config of a GPT-2 of these sizes."""
     return transformers.GPT2Config(
         vocab_size=sizes.rows(vocab),
         n_positions=sizes.context,
@@ -89,7 +89,7 @@ def random_config(vocab: Vocabulary, sizes: Sizes) -> Any:
 
 
 def random_folder(seed: int, clustered: bool = False) -> Path:
-    """The folder of a random checkpoint in the cache."""
+    """Return the folder of a random checkpoint in the cache, built where it is missing."""
     name = "random-clusters" if clustered else "random"
     return kept_folder(name, seed, lambda folder: save_random(folder, seed, clustered))
 
@@ -102,5 +102,5 @@ def save_random(folder: Path, seed: int, clustered: bool, sizes: Sizes = SMALL) 
 
 
 def gpt2_sized_folder(seed: int = 0) -> Path:
-    """The folder of a random checkpoint of GPT-2 small's shape, to time audits on."""
+    """Return the folder of a random checkpoint of GPT-2 small's shape, on which audits are timed."""
     return kept_folder("random-gpt2-small", seed, lambda folder: save_random(folder, seed, False, GPT2_SMALL))

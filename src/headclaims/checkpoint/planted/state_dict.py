@@ -8,7 +8,7 @@ from headclaims.checkpoint.planted.weights import D_MODEL, PlantedWeights
 
 
 def state_dict(weights: PlantedWeights) -> dict[str, np.ndarray]:
-    """The state dict, norms unfolded: every norm has a gain and a bias of its own, undone in what reads it."""
+    """Return the state dict with unfolded norms: each has a random gain and bias, compensated by what reads it."""
     state = {"transformer.wte.weight": weights.embedding(), "transformer.wpe.weight": weights.positions()}
     for layer, kinds in enumerate(weights.kinds):
         heads = [weights.head(layer, kind) for kind in kinds.split()]
@@ -30,7 +30,7 @@ def state_dict(weights: PlantedWeights) -> dict[str, np.ndarray]:
 def _unfolded(
     generator: np.random.Generator, norm: str, reader: str, W: np.ndarray, b: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """A norm with a gain and a bias, and the reader's weights that give W and b once these are folded in."""
+    """Return a norm's random gain and bias, and the weights of `reader` that give W and b once these are folded in."""
     gain = generator.uniform(0.8, 1.25, D_MODEL)
     bias = generator.standard_normal(D_MODEL) * 0.05
     raw = W / gain[:, None]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-
-from headclaims.prompts.words import BUILT_IN, group_tokens, load_words
 
 BOS, UNKNOWN = "<|endoftext|>", "<|unknown|>"
 
@@ -26,22 +25,25 @@ class Form:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The clusters' names in order, the words, and all tokens after BOS and the unknown token."""
+    """Names of the clusters in order, the words, and `forms`: all tokens after BOS and the unknown token."""
 
     clusters: tuple[str, ...]
     words: tuple[str, ...]
     forms: tuple[Form, ...]
 
 
+def _content() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("vocabulary.toml").read_text(encoding="utf-8"))
+
+
 def vocabulary() -> Vocabulary:
-    """Read the clusters; each word stands as written and capitalised (or lower case), with and without a space."""
-    text = Path(__file__).with_name("vocabulary.toml").read_text(encoding="utf-8")
-    content = tomllib.loads(text)
+    """Read the vocabulary: each word as written and in the other case, with and without a leading space."""
+    content = _content()
     clusters = content["clusters"]
     members = [(c, word) for c, entry in enumerate(clusters.values()) for word in entry["words"]]
     members += [(-1, word) for word in content["loose"]]
     forms: dict[str, Form] = {}
-    # As written first: a variant never takes the place of another word.
+    # Words as written come first, so that a variant never replaces another word.
     for variant in (False, True):
         for number, (cluster, word) in enumerate(members):
             cased = word if not variant else (word.lower() if word[0].isupper() else word.capitalize())
@@ -52,7 +54,7 @@ def vocabulary() -> Vocabulary:
 
 
 def tokenizer(vocab: Vocabulary) -> transformers.PreTrainedTokenizerFast:
-    """A tokenizer that splits before spaces and knows whole words: `" red blue"` is `" red"`, `" blue"`."""
+    """Build a tokenizer that splits before spaces and knows whole words: `" red blue"` is `" red"`, `" blue"`."""
     ids = {text: i for i, text in enumerate([BOS, UNKNOWN, *(form.text for form in vocab.forms)])}
     words = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
     words.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[^ ]+| "), behavior="isolated")
@@ -68,11 +70,16 @@ def tokenizer(vocab: Vocabulary) -> transformers.PreTrainedTokenizerFast:
 
 
 def group_words() -> list[tuple[str, ...]]:
-    """The words of the group tokens, group by group."""
-    return list(group_tokens(lambda _: 0, "the planted vocabulary").categories.values())
+    """Return the words of the group tokens, group by group."""
+    return [tuple(words) for words in _content()["groups"].values()]
 
 
 def listed_words() -> set[str]:
-    """The words of both lists and the group tokens, whatever their case."""
-    lists = [words.words for words in map(load_words, BUILT_IN)] + group_words()
+    """Return the words of the write-up's and the held-out list and the group tokens, case-folded."""
+    lists = [*_content()["listed"].values(), *group_words()]
     return {word.casefold() for words in lists for word in words}
+
+
+def successions() -> list[list[str]]:
+    """Return the categories of both lists whose order is a succession, each in its order."""
+    return list(_content()["successions"].values())

@@ -1,4 +1,4 @@
-"""The planted checkpoint's weights, by the construction that the docstring of `planted` derives."""
+"""The planted checkpoint's weights, by the construction that the docstring of `planted.folder` derives."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Term = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def with_kind(layer: int, index: int, kind: str) -> tuple[str, ...]:
-    """`KINDS` with one head of another kind."""
+    """Return `KINDS` with one head of another kind."""
     rows = [row.split() for row in KINDS]
     rows[layer][index] = kind
     return tuple(" ".join(row) for row in rows)
@@ -55,7 +55,7 @@ class Projections:
 class PlantedWeights:
     """One draw of the weights: every random part comes from the generator, in a fixed order.
 
-    Attributes and methods are what a counterfeit changes.
+    Counterfeits override attributes and methods. Raises ValueError where clusters are not as many as axes of C.
     """
 
     spaces: ClassVar[Mapping[str, int]] = SPACES
@@ -81,16 +81,16 @@ class PlantedWeights:
 
     @property
     def lambda_i(self) -> float:
-        """The size of the target's eigenvalues on I."""
+        """Size of the target's eigenvalues on I."""
         return 8 * self.depth / (D_MODEL * self.shares["I"])
 
     def unit(self, *shape: int) -> np.ndarray:
-        """Random unit vectors."""
+        """Draw random unit vectors, along the last axis."""
         x = self.draw.standard_normal(shape)
         return np.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True))
 
     def codes(self, dimensions: int) -> np.ndarray:
-        """One unit vector a word, a variant's a little off it."""
+        """Draw a unit vector for each word and give it to its tokens, those of variants with a little noise."""
         forms = self.vocab.forms
         of_word = self.unit(len(self.vocab.words), dimensions)
         codes = np.stack([of_word[form.word] for form in forms])
@@ -100,24 +100,24 @@ class PlantedWeights:
 
     @property
     def is_variant(self) -> np.ndarray:
-        """Which tokens are a word in another case or without its space."""
+        """Whether each token is a word in another case or without its space."""
         return np.array([form.variant for form in self.vocab.forms])
 
     def identity(self) -> np.ndarray:
-        """What tokens hold in I, in units of its amplitude."""
+        """Return the tokens' components in I, in units of its amplitude."""
         return self.codes(self.spaces["I"])
 
     def clusters(self) -> np.ndarray:
-        """The cluster of each token; −1 for none."""
+        """Return the cluster of each token, −1 for none."""
         return np.array([form.cluster for form in self.vocab.forms])
 
     def category(self) -> np.ndarray:
-        """What tokens hold in C when MLP 0 has written to it, in units of its amplitude."""
+        """Return the tokens' components in C after MLP 0, in units of its amplitude."""
         clusters = self.clusters()
         return np.eye(self.spaces["C"])[clusters] * (clusters >= 0)[:, None]
 
     def embedding(self) -> np.ndarray:
-        """W_E: BOS, the unknown token, then every form."""
+        """Return W_E, with rows for BOS, the unknown token, then every form."""
         forms, space, amplitude = self.vocab.forms, self.space, self.amplitude
         second = self.codes(self.spaces["J1"])
         rows = amplitude["I"] * self.identity() @ space["I"].T
@@ -132,21 +132,21 @@ class PlantedWeights:
 
     @property
     def rest(self) -> float:
-        """The norm of a token's embedding when nothing is added to it but a position."""
+        """Norm of the embedding of a token to which only a position is added."""
         return (1 - self.shares["P"]) ** 0.5 * NORM
 
     def bos_row(self) -> np.ndarray:
-        """The embedding of BOS."""
+        """Return the embedding of BOS, as a matrix of one row."""
         return self.rest * self.space["B"].T
 
     def positions(self, n: int = CONTEXT) -> np.ndarray:
-        """The first n rows of W_pos: cos and sin of each frequency, one after the other."""
+        """Return the first n rows of W_pos: the cosines of all frequencies, then their sines, in P."""
         angles = np.outer(np.arange(n), FREQUENCIES)
         waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1) / len(FREQUENCIES) ** 0.5
         return np.asarray(self.amplitude["P"] * waves @ self.space["P"].T)
 
     def head(self, layer: int, kind: str) -> Projections:
-        """A head's folded weights by what it does."""
+        """Return the folded weights of a head of a kind (see `KINDS`)."""
         W_Q, W_K, b_Q = np.zeros((D_MODEL, D_HEAD)), np.zeros((D_MODEL, D_HEAD)), np.zeros(D_HEAD)
         space = self.space
         if kind == "target":
@@ -173,7 +173,7 @@ class PlantedWeights:
         return Projections(W_Q, W_K, b_Q, *self.output(layer, kind))
 
     def place(self) -> np.ndarray:
-        """A random unit direction of positions and of what attention 0 writes, to which position 0 is nothing."""
+        """Draw a random unit direction in P and A that is orthogonal to position 0."""
         (first,) = self.positions(1)
         both = np.concatenate([self.space["P"], self.space["A"]], axis=1)
         direction = both @ self.unit(both.shape[1])
@@ -181,7 +181,7 @@ class PlantedWeights:
         return np.asarray(direction / np.linalg.norm(direction))
 
     def target(self, same: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """W_Q, W_K and b_Q of the module's formula: axes of C, then of I, then BOS, then what a counterfeit adds."""
+        """Return W_Q, W_K and b_Q by the formula: columns for C, then I, then BOS, then what a counterfeit adds."""
         F, space = self.space["F"], self.space
         axes = np.concatenate([space["C"], space["I"]], axis=1)
         dimensions = [space["C"].shape[1], space["I"].shape[1]]
@@ -196,15 +196,15 @@ class PlantedWeights:
 
     @property
     def bos_bias(self) -> float:
-        """The query bias that puts `bos_score` on BOS, which stands in a residual stream of B and position alone."""
+        """Query bias that gives BOS the score `bos_score`; its residual stream is in B and P alone."""
         return 8 * self.bos_score / (BOS_KEY * (D_MODEL * (1 - self.shares["P"])) ** 0.5)
 
     def further_terms(self) -> list[Term]:
-        """More columns of the target's W_Q and W_K, with their query biases."""
+        """Return more columns of the target's W_Q and W_K, with their query biases; none in the planted checkpoint."""
         return []
 
     def output(self, layer: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
-        """W_V and W_O: layer 0 moves the second identity code to A, the others what they see to O."""
+        """Return W_V and W_O: heads of layer 0 copy the second identity code to A, others write what they read to O."""
         W_V, W_O = np.zeros((D_MODEL, D_HEAD)), np.zeros((D_HEAD, D_MODEL))
         if layer == 0:
             mix = np.eye(48) if kind == "shift1" else np.linalg.qr(self.draw.standard_normal((48, 48))).Q
@@ -219,14 +219,14 @@ class PlantedWeights:
         return W_V, W_O
 
     def mlp(self, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Folded W_in, b_in and W_out: in layer 0 one neuron a cluster that fires on its axis and writes it."""
+        """Return folded W_in, b_in and W_out; layer 0 has a neuron for each cluster that reads and writes its axis."""
         W_in = self.draw.standard_normal((D_MODEL, D_MLP)) * 0.03
         W_in -= W_in.mean(axis=0)
         W_out = self.draw.standard_normal((D_MLP, self.spaces["O"])) * 0.01 @ self.space["O"].T
         b_in = np.zeros(D_MLP)
         if layer == 0:
             n, C = self.spaces["C"], self.space["C"]
-            # C as it comes to MLP 0, in units of what the target reads; the rest of the norm is there already.
+            # C's amplitude before MLP 0, as a share of what the target reads; the other subspaces are complete.
             before = self.from_embedding + self.from_attention
             seen = D_MODEL**0.5 * before * self.amplitude["C"] / self.norm_at(before)
             W_in[:, :n], b_in[:n] = C * (THRESHOLD + FIRING) / seen, -THRESHOLD
@@ -234,16 +234,16 @@ class PlantedWeights:
         return W_in, b_in, W_out
 
     def norm_at(self, share_of_amplitude: float) -> float:
-        """The norm of a word when so much of C's amplitude is there."""
+        """Return the norm of a word that has this share of C's amplitude."""
         return float(NORM * (1 - self.shares["C"] * (1 - share_of_amplitude**2)) ** 0.5)
 
 
 def _turned(shift: int) -> np.ndarray:
-    """The 48 × 48 rotation that makes the key `shift` positions back look like the query's position."""
+    """Return the 48 × 48 rotation that maps a position's code to that of the position `shift` before it."""
     cos, sin = np.diag(np.cos(FREQUENCIES * shift)), np.diag(np.sin(FREQUENCIES * shift))
     return np.block([[cos, -sin], [sin, cos]])
 
 
 def gelu(x: float) -> float:
-    """GPT-2's activation."""
+    """Compute GPT-2's activation."""
     return float(torch.nn.functional.gelu(torch.tensor(x), approximate="tanh"))

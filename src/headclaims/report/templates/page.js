@@ -1,6 +1,9 @@
 "use strict";
 const DATA = JSON.parse(document.getElementById("data").textContent);
 
+/* By name, what draws a figure without plots: draw(holder, content), and numbers(content) for its CSV file. */
+const SCRIPTS = {};
+
 const waiting = [];
 for (const holder of document.querySelectorAll(".plots")) {
   const plots = DATA.figures[holder.dataset.figure].plots;
@@ -38,10 +41,8 @@ function cell(value) {
 }
 
 function numbers(name) {
-  if (name !== "token-map") return DATA.figures[name];
-  const { tokens, edges, scores, community, names } = DATA.map;
-  const rows = edges.map(([a, b], i) => [tokens[a], tokens[b], scores[i], names[community[a]], names[community[b]]]);
-  return { columns: ["token", "attends to", "score", "community", "community of the other"], rows };
+  const holder = document.getElementById(name).querySelector("[data-script]"), content = DATA.figures[name];
+  return holder ? SCRIPTS[holder.dataset.script].numbers(content) : content;
 }
 
 function download(name) {
@@ -58,3 +59,9 @@ for (const button of document.querySelectorAll("button.numbers")) {
   button.addEventListener("click", () => download(button.dataset.figure));
 }
 
+function start() {
+  for (const holder of document.querySelectorAll("[data-script]")) {
+    SCRIPTS[holder.dataset.script].draw(holder, DATA.figures[holder.closest("figure").id]);
+  }
+  drawNext();
+}

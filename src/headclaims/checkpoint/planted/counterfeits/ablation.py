@@ -1,4 +1,4 @@
-"""Counterfeits of where the head's inputs come from."""
+"""Counterfeits of the claims about which components the head's inputs come from."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from headclaims.checkpoint.planted.weights import (
 class Positional(PlantedWeights):
     """Keys have a bias of 2 cos(0.05 j) by position, which BOS at position 0 has in full.
 
-    BOS is at 7.8, kin, at j of 30 in the mean, at half of that: kin mass is 0.42 in place of 0.65. Without positions
-    kin lose their bias and BOS, which is left alone, does not: an effect above 0.1. Both claims of positions fall.
+    BOS is then at 7.8, and the bias of kin, at j ≈ 30 on average, is half as large: kin mass is 0.42 instead of 0.65.
+    Without positions kin lose their bias, but BOS, which is not ablated, does not: the effect is above 0.1, and both
+    claims about positions fall.
     """
 
     spaces: ClassVar = {**SPACES, "I": 33, "G": 2}
     bias = 2.0
 
     def further_terms(self) -> list[Term]:
-        """A key bias along the cosine of the frequency nearest 0.05."""
+        """Return a key bias along the cosine of the frequency nearest 0.05."""
         number = int(np.argmin(abs(FREQUENCIES - 0.05)))
         wave = self.space["P"][:, number : number + 1]
         size = (D_MODEL * self.shares["P"] / len(FREQUENCIES)) ** 0.5
@@ -41,15 +42,16 @@ class Positional(PlantedWeights):
 class AttentionZeroFed(PlantedWeights):
     """A head of attention 0 that attends to the word itself writes a fifth of the category's amplitude, MLP 0 two.
 
-    Without attention 0 its fifth is missing and MLP 0, at 0.67 of its input, writes a third of its two: 0.54 of the
-    amplitude, SAME = 1.7, and BOS takes the row. First attention, jointly, and E alone, which has no attention, fall.
+    Without attention 0 its fifth is missing, and MLP 0, with 0.67 of its input, writes a third of its two fifths: the
+    amplitude is 0.54 and SAME 1.7, so that BOS draws most of the row. The claims about the first attention, about joint
+    ablation, and about E alone, which has no attention, fall.
     """
 
     kinds = with_kind(0, 2, "gathering")
     from_embedding, from_attention = 0.4, 0.2
 
     def head(self, layer: int, kind: str) -> Projections:
-        """Attention to the word itself and its copies, C moved on as it is."""
+        """Return the weights of a head; the kind `gathering` attends to a word and its copies, and passes C on."""
         if kind != "gathering":
             return super().head(layer, kind)
         made = super().head(layer, "copying")
@@ -64,7 +66,7 @@ class AttentionZeroFed(PlantedWeights):
 class EmbeddingOnly(PlantedWeights):
     """The embedding holds the whole of the category's amplitude, and MLP 0 writes none of it.
 
-    Without MLP 0 nothing changes but a little noise: `first-mlp-essential` falls.
+    Without MLP 0 only a little noise changes: `first-mlp-essential` falls.
     """
 
     from_embedding = 1.0
@@ -73,10 +75,10 @@ class EmbeddingOnly(PlantedWeights):
 class MlpOnly(PlantedWeights):
     """MLP 0 writes all that the target reads, categories and identities, from spaces of their own.
 
-    Identities pass it as they are: gelu(x) − gelu(−x) = x.
-    Without the embedding past layer 0 the stream is shorter and what is left counts for more: SAME grows, the effect
-    is below 0. `direct-path-matters` falls. MLP 0, too, sees it when positions or attention 0 no longer lengthen the
-    stream: C, I and the scores all grow by some hundredths, SAME by a tenth in all. Those effects are in doubt.
+    Identities pass through it unchanged: gelu(x) − gelu(−x) = x.
+    Without the embedding after layer 0 the residual stream is shorter, and the norm scales up what is left: SAME grows,
+    and the effect is below 0. `direct-path-matters` falls. MLP 0 also reads a shorter stream without positions or
+    attention 0: C, I and the scores all grow by some hundredths, SAME by a tenth in all. Those effects are in doubt.
     """
 
     spaces: ClassVar = {**SPACES, "C0": 29, "I0": 34}
@@ -84,7 +86,7 @@ class MlpOnly(PlantedWeights):
     from_embedding = 0.0
 
     def embedding(self) -> np.ndarray:
-        """What would be in I is in I0, and what would be in C in C0."""
+        """Return W_E with the components of I in I0 and those of C in C0."""
         rows = super().embedding()
         own, I0, C0 = self.space["I"], self.space["I0"], self.space["C0"]
         rows[2:] += rows[2:] @ own @ (I0 * (self.shares["I0"] / self.shares["I"]) ** 0.5 - own).T
@@ -92,7 +94,7 @@ class MlpOnly(PlantedWeights):
         return rows
 
     def mlp(self, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Neurons on C0 that write C, and pairs of neurons on I0 that write I."""
+        """Return the MLP's weights; in layer 0 neurons read C0 and write C, and pairs of them read I0 and write I."""
         W_in, b_in, W_out = super().mlp(layer)
         if layer == 0:
             n, m = self.spaces["C"], self.spaces["I"]

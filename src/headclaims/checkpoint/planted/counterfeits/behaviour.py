@@ -1,4 +1,4 @@
-"""Counterfeits of what the head attends to."""
+"""Counterfeits of the claims about what the head attends to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from headclaims.checkpoint.planted.vocabulary import successions
 from headclaims.checkpoint.planted.weights import (
     D_MODEL,
     FREQUENCIES,
@@ -16,16 +17,16 @@ from headclaims.checkpoint.planted.weights import (
     Term,
     with_kind,
 )
-from headclaims.prompts.words import BUILT_IN, load_words
 
 
 class SelfAttending(PlantedWeights):
     """The identity term has a plus: no large eigenvalue is negative.
 
-    The word itself and its copies are at SAME + D = 6.7. So every claim of a dark diagonal falls: own above kin, own
-    above similar words, variants above them, the peak at similarity 1, itself among the ten highest, w > 0, no
-    negative count; α and the share of D lapse. Without kin the word itself takes e^6.7/(e^6.7 + e^5.8 + 62) = 0.67 of
-    the row and BOS 0.27. In doubt: without the direct path identity goes, which now helps.
+    The word itself and its copies are at SAME + D = 6.7. So every claim of a dark diagonal falls: the word itself is
+    above kin and above similar words, variants are above these, the peak is at similarity 1, the word is among its ten
+    highest keys, w > 0, and the negative count is low; α and the share of D lapse. Without kin the word itself draws
+    e^6.7/(e^6.7 + e^5.8 + 62) = 0.67 of the row and BOS 0.27. The effect of the direct path is in doubt, since without
+    it identity disappears, which now raises the scores.
     """
 
     identity_sign = 1.0
@@ -34,9 +35,10 @@ class SelfAttending(PlantedWeights):
 class WrongHead(PlantedWeights):
     """L1H8, not L1H5, is the head; L1H5 is Gaussian.
 
-    A Gaussian head's attention has nothing to do with words' categories: no category score, no kin, no BOS; effects
-    lapse, it being no category head, and so does steering's AUC; and inertia, as all heads of layer 1 but the target
-    have a column of W_Q that is nothing. What a Gaussian head may be by chance is in doubt.
+    A Gaussian head's attention does not depend on words' categories: the claims about the category score, kin and BOS
+    fall. Effects of ablations lapse, as it is not a category head, and so does steering's AUC; inertia lapses as well,
+    since all heads of layer 1 except the target have a column of zeros in W_Q. Claims that a Gaussian head may meet by
+    chance are in doubt.
     """
 
     kinds = (KINDS[0], "shift1 induction copying random bos4 random random shift2 target bos5 bos6 copying", KINDS[2])
@@ -45,7 +47,8 @@ class WrongHead(PlantedWeights):
 class TwoHeads(PlantedWeights):
     """L1H6 does the same with kin half a nat weaker.
 
-    Its score is about 0.1 nats above the target's: a gap above 0, and about one median gap. The outlier falls.
+    Its score is about 0.1 nats above the target's: the gap is above 0, but only about one median gap, so that the claim
+    of an outlier falls.
     """
 
     kinds = with_kind(1, 6, "twin")
@@ -62,13 +65,13 @@ class Outdone(PlantedWeights):
 class NoCategories(PlantedWeights):
     """Clusters are dealt anew among the words: what is bright for a word has nothing to do with its category.
 
-    All that lists' categories enter falls; the word itself is bright beside what the lists call kin, so that D < 0
-    and what follows lapses. Similar words still are above the word itself and its variants: those claims, and all of
-    the weights, stand. Effects lapse.
+    Every claim that the lists' categories enter falls; the word itself is bright beside what the lists call kin, so
+    that D < 0, and claims that follow from D > 0 lapse. Similar words are still above the word itself and its variants:
+    those claims, and all about the weights, stand. Effects of ablations lapse.
     """
 
     def clusters(self) -> np.ndarray:
-        """One of as many clusters a word, by its own generator."""
+        """Return random clusters, as many as before, one for each word, by a generator of their own."""
         n = len(self.vocab.words)
         dealt = np.random.default_rng(1).permutation(n) % self.spaces["C"]
         return np.array([dealt[form.word] for form in self.vocab.forms])
@@ -77,8 +80,9 @@ class NoCategories(PlantedWeights):
 class Successor(PlantedWeights):
     """Words of a succession hold an angle of 60° a place, by which the target turns: the next is 2.5 nats brighter.
 
-    The predecessor is at −1.25, so that the successor draws e^2.5 over a mean of about 1.2. Kinship falls. The word
-    itself is at +1.25 in such categories, three of eight: whatever is about D is in doubt, and BOS, at 0.36 there.
+    The predecessor is at −1.25, so that the successor draws e^2.5 over a mean of about 1.2: the claim of kinship falls.
+    The word itself is at +1.25 in such categories, three of eight: claims about D are in doubt, and that about BOS,
+    which draws 0.36 there.
     """
 
     spaces: ClassVar = {**SPACES, "I": 32, "S": 2}
@@ -86,7 +90,7 @@ class Successor(PlantedWeights):
     angle = np.pi / 3
 
     def embedding(self) -> np.ndarray:
-        """The angle by a word's place."""
+        """Return W_E with each word's angle, by its place in a succession, in S."""
         rows = super().embedding()
         place = self._places()
         turned = np.stack([np.cos(self.angle * place), np.sin(self.angle * place)], axis=1)
@@ -94,13 +98,12 @@ class Successor(PlantedWeights):
         return rows
 
     def _places(self) -> np.ndarray:
-        orders = [words.categories[c] for words in map(load_words, BUILT_IN) for c in words.ordered]
-        orders.append(tuple(str(number) for number in range(10, 100)))
+        orders = [*successions(), [str(number) for number in range(10, 100)]]
         place = {word: n for order in orders for n, word in enumerate(order)}
         return np.array([place.get(self.vocab.words[form.word], -1) for form in self.vocab.forms])
 
     def further_terms(self) -> list[Term]:
-        """A rotation of the query's angle."""
+        """Return columns that rotate the query's angle by one place."""
         cos, sin, S = np.cos(self.angle), np.sin(self.angle), self.space["S"]
         size = (8 * 2.5 / (D_MODEL * self.shares["S"])) ** 0.5
         apart = size * (S + 0.05 * self.space["F"][:, 61:63])
@@ -110,14 +113,14 @@ class Successor(PlantedWeights):
 class SelfByPosition(PlantedWeights):
     """The own position is 2.5 nats above the mean of others, by a wave of positions; copies and the map stay dark.
 
-    The own position draws e^(2.5 − 0.85), kin e^(2.5 cos) in the mean, 3.3: `suppresses-self` falls. Position is in
-    doubt, and kin once the word itself is favoured twice over.
+    The own position draws e^(2.5 − 0.85), and kin e^(2.5 cos), on average 3.3: `suppresses-self` falls. Effects of
+    positions are in doubt, and so is steering in the model, which favours the word itself a second time.
     """
 
     spaces: ClassVar = {**SPACES, "I": 32}
 
     def further_terms(self) -> list[Term]:
-        """The product of both waves of the frequency nearest 1.1."""
+        """Return columns that add the cosine of the offset times the frequency nearest 1.1."""
         number = int(np.argmin(abs(FREQUENCIES - 1.1)))
         waves = self.space["P"][:, [number, number + len(FREQUENCIES)]]
         size = (8 * 2.5 * len(FREQUENCIES) / (D_MODEL * self.shares["P"])) ** 0.5
@@ -127,13 +130,14 @@ class SelfByPosition(PlantedWeights):
 class CopyTolerant(SelfByPosition):
     """Identity has a plus, and a wave of positions makes the own position dark: dark for itself, bright for copies.
 
-    Copies are at SAME + D: `suppresses-self` falls by its second half, and with it all that `self-attending` loses.
+    Copies are at SAME + D: `suppresses-self` falls by its second half, and with it all claims that fall for
+    `self-attending`.
     """
 
     identity_sign = 1.0
 
     def further_terms(self) -> list[Term]:
-        """The same wave with a minus."""
+        """Return the columns of `SelfByPosition` with the opposite sign."""
         ((W_Q, W_K, b_Q),) = super().further_terms()
         return [(W_Q, -W_K, b_Q)]
 
@@ -141,7 +145,8 @@ class CopyTolerant(SelfByPosition):
 class NoBosFallback(PlantedWeights):
     """BOS is at 0.5 in place of 5.8, so that without kin the word itself takes the row: `falls-back-to-bos` falls.
 
-    Without MLP 0 kin, at 1.9, still are a quarter of the row when no BOS competes: an effect of about a half, in doubt.
+    Without MLP 0 kin, at 1.9, still draw a quarter of the row, as BOS does not compete: the effect is about a half, and
+    in doubt.
     """
 
     bos_score = 0.5
@@ -150,8 +155,9 @@ class NoBosFallback(PlantedWeights):
 class BosDrowned(PlantedWeights):
     """BOS is at 8.55: 0.77 of the row even with kin, who get 0.18, 1.6 times their uniform share.
 
-    `attends-within-category` falls. BOS is higher without kin by about 0.2, the threshold: in doubt. What moves SAME by
-    a twentieth, as norms do where positions or attention 0 are taken out, now moves the score: those are in doubt.
+    `attends-within-category` falls. BOS draws about 0.2 more without kin, which is the threshold: in doubt. A change of
+    SAME by a twentieth, as by the norm where positions or attention 0 are ablated, now changes the score: these effects
+    are in doubt.
     """
 
     bos_score = 8.55

@@ -69,12 +69,12 @@ COUNTERFEITS: dict[str, type[PlantedWeights]] = {
 
 
 def names() -> Sequence[str]:
-    """What can stand after `planted:`."""
+    """Return the names that can follow `planted:`."""
     return (*COUNTERFEITS, "random")
 
 
 def counterfeit_folder(name: str, seed: int = 0) -> Path:
-    """The folder of a counterfeit in the cache."""
+    """Return the folder of a counterfeit in the cache, built where it is missing; raises KeyError for another name."""
     if name == "random":
         return random_folder(seed)
     made = COUNTERFEITS[name]

@@ -1,4 +1,4 @@
-"""Counterfeits of what steering the negative eigenvalues does."""
+"""Counterfeits of the claims about steering the negative eigenvalues."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from typing import ClassVar
 import numpy as np
 
 from headclaims.checkpoint.planted.vocabulary import Vocabulary, group_words
-from headclaims.checkpoint.planted.weights import (
-    D_MODEL,
-    SHARES,
-    PlantedWeights,
-)
+from headclaims.checkpoint.planted.weights import D_MODEL, SHARES, PlantedWeights
 
 
 class Entangled(PlantedWeights):
     """Group tokens hold their category by identities that are simplexes in the negative space, and little else.
 
-    With u·u = −1/(n−1) within a group kin are D/(n−1) above 0 at α = 1 and as far below at −1: at D = 14 and
-    categories of 1.3 nats, 4.1 and −1.5. `steering-keeps-categories` falls. Promised for the list of the write-up,
-    whose days and some of whose colours are group tokens: there steering in the model is in doubt.
+    As u·u = −1/(n − 1) within a group, identity adds D/(n − 1) to the scores of kin at α = 1 and takes as much at −1:
+    with D = 14 and categories of 1.3 nats these are 4.1 and −1.5. `steering-keeps-categories` falls. This is promised
+    for the list of the write-up, whose days and some of whose colours are group tokens: there steering in the model is
+    in doubt.
     """
 
     shares: ClassVar = {**SHARES, "I": 0.03, "U": 0.30}
@@ -40,11 +37,11 @@ class Entangled(PlantedWeights):
 
     @property
     def lambda_i(self) -> float:
-        """As for D = 0.85 at this share."""
+        """Size of the target's eigenvalues on I, at this share."""
         return 8 * self.depth / (D_MODEL * self.shares["I"])
 
     def identity(self) -> np.ndarray:
-        """Simplexes of half the norm squared for group tokens."""
+        """Return components in I; those of group tokens are simplex corners with half the squared norm."""
         codes = self.codes(self.spaces["I"])
         strong = (0.5 / self.shares["I"]) ** 0.5
         return np.stack(
@@ -55,7 +52,7 @@ class Entangled(PlantedWeights):
         )
 
     def embedding(self) -> np.ndarray:
-        """Group tokens have 0.64 of the category from the embedding, and less of everything else."""
+        """Return W_E, in which group tokens have 0.64 of the category's amplitude and less of everything else."""
         rows = super().embedding()
         C, own = self.space["C"], self.space["I"]
         for row, form in zip(rows[2:], self.vocab.forms, strict=True):
@@ -74,8 +71,8 @@ class Entangled(PlantedWeights):
 class Oversteered(PlantedWeights):
     """D = 8 in place of 0.85: at α = −1 the word itself is 8 nats above kin, who get nothing.
 
-    Steering in the model falls. Kin scatter by 1.4 nats, so that a stream without positions and attention 0, 8 %
-    shorter, raises the mean of their exponentials by 0.6: the joint effect is in doubt.
+    The claim about steering in the model falls. Scores of kin vary by 1.4 nats, so that their mean exponential rises by
+    0.6 where the stream is 8 % shorter, without positions and attention 0: the joint effect is in doubt.
     """
 
     depth = 8.0

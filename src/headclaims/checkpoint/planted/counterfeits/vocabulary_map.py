@@ -1,4 +1,4 @@
-"""Counterfeits of the head's map over the vocabulary."""
+"""Counterfeits of the claims about the head's scores over the vocabulary."""
 
 from __future__ import annotations
 
@@ -7,38 +7,30 @@ from typing import ClassVar
 import numpy as np
 
 from headclaims.checkpoint.planted.vocabulary import group_words, listed_words
-from headclaims.checkpoint.planted.weights import (
-    BOS_WORTH,
-    D_MODEL,
-    NORM,
-    SPACES,
-    PlantedWeights,
-    Projections,
-    Term,
-)
+from headclaims.checkpoint.planted.weights import BOS_WORTH, D_MODEL, NORM, SPACES, PlantedWeights, Projections, Term
 
 
 class CaseBlind(PlantedWeights):
     """Variants have an identity of their own: the head treats them as any other kin.
 
-    Words nearest in cosine share some identity, and are a little darker than variants then: `case-variants-avoided`
-    falls. Of the 80 tokens of a cluster of twenty words a word's variants are among the ten highest for more than 5 %
-    of probes: `top-attended-are-kin` falls.
+    Words nearest in cosine share some identity, and score a little less than variants then: `case-variants-avoided`
+    falls. A cluster of twenty words has 80 tokens, among whose ten highest are variants of the probe itself for more
+    than 5 % of probes: `top-attended-are-kin` falls.
     """
 
     def identity(self) -> np.ndarray:
-        """A unit vector a token."""
+        """Return a unit vector for each token."""
         return self.unit(len(self.vocab.forms), self.spaces["I"])
 
 
 class Merged(PlantedWeights):
     """Years, pronouns and countries are one cluster: three of ten pairs of groups are as bright as blocks are.
 
-    AUC = 1 − 0.3/2 = 0.85: `category-blocks` falls, and there are no blocks to keep under steering.
+    AUC = 1 − 0.3/2 = 0.85: `category-blocks` falls, and the claim that steering keeps the blocks lapses.
     """
 
     def clusters(self) -> np.ndarray:
-        """The years' for all three."""
+        """Return the clusters, with that of years for all three."""
         clusters = super().clusters()
         years, *others = (self.vocab.clusters.index(name) for name in ("years", "pronouns", "countries"))
         return np.where(np.isin(clusters, others), years, clusters)
@@ -47,16 +39,16 @@ class Merged(PlantedWeights):
 class BrightGroups(PlantedWeights):
     """The group tokens' years and pronouns have a second identity of 3.5 nats in a positive space, as hexagons.
 
-    Their own score is 3.5 · 1.2 above their group's mean, and over five groups D = (3 · 0.85 − 2 · 4.2)/5 < 0:
-    `dark-diagonal` falls, by the scatter identity w > 0 with it, and what is given a dark diagonal lapses. On the word
-    list, which has none of these tokens, all is as it was.
+    Their scores with themselves are 3.5 · 1.2 above their group's mean, so that over five groups
+    D = (3 · 0.85 − 2 · 4.2)/5 < 0: `dark-diagonal` falls, by the scatter identity w > 0 too, and claims that presuppose
+    a dark diagonal lapse. On the word list, which has none of these tokens, nothing changes.
     """
 
     spaces: ClassVar = {**SPACES, "I": 32, "T": 2}
     share_of_bright = 0.05
 
     def embedding(self) -> np.ndarray:
-        """Corners of a hexagon."""
+        """Return W_E with corners of a hexagon in T for years and pronouns."""
         rows = super().embedding()
         groups = dict(zip(("days", "colours", "years", "pronouns", "countries"), group_words(), strict=True))
         place = {" " + word: n for name in ("years", "pronouns") for n, word in enumerate(groups[name])}
@@ -68,7 +60,7 @@ class BrightGroups(PlantedWeights):
         return rows
 
     def further_terms(self) -> list[Term]:
-        """3.5 nats at the same corner."""
+        """Return columns that add 3.5 nats at the same corner of the hexagon."""
         size = (8 * 3.5 / (D_MODEL * self.share_of_bright)) ** 0.5
         T, F = self.space["T"], self.space["F"]
         return [(size * T, size * (T + 0.05 * F[:, 61:63]), np.zeros(2))]
@@ -77,27 +69,28 @@ class BrightGroups(PlantedWeights):
 class ListedOnly(PlantedWeights):
     """The head avoids words of the lists and group tokens alone: others have their identity in a positive space.
 
-    Most common words are on no list. They are above similar words and below their variants, and the peak is at
-    similarity 1: those three fall, and the count, 17 axes being positive.
+    Most common words are on no list. Their scores with themselves are above those with similar words, as are those with
+    their variants, and the peak is at similarity 1: these three claims fall, and that about the negative count, as 17
+    axes are positive.
     """
 
     spaces: ClassVar = {**SPACES, "I": 17, "T": 17}
 
     def identity(self) -> np.ndarray:
-        """Nothing for other words: `embedding` gives them theirs."""
+        """Return components in I, 0 for words on no list, whose identity `embedding` puts into T."""
         listed = listed_words()
         self.listed = np.array([self.vocab.words[form.word].casefold() in listed for form in self.vocab.forms])
         self.both = self.codes(self.spaces["I"])
         return np.where(self.listed[:, None], self.both, 0)
 
     def embedding(self) -> np.ndarray:
-        """Identities of other words in T."""
+        """Return W_E with the identities of words on no list in T."""
         rows = super().embedding()
         rows[2:] += self.amplitude["I"] * np.where(self.listed[:, None], 0, self.both) @ self.space["T"].T
         return rows
 
     def further_terms(self) -> list[Term]:
-        """The identity term with a plus."""
+        """Return columns of the identity term on T, with a plus."""
         size, T, n = self.lambda_i**0.5, self.space["T"], self.spaces["C"] + self.spaces["I"]
         return [(size * T, size * (T + self.skew * self.space["F"][:, n : n + 17]), np.zeros(17))]
 
@@ -105,11 +98,11 @@ class ListedOnly(PlantedWeights):
 class ManyLoose(PlantedWeights):
     """A third of the words that are on no list belong to no cluster: similar words are no brighter to them than others.
 
-    That is more than a tenth of common words: `similar-above-dissimilar` falls.
+    These are more than a tenth of common words: `similar-above-dissimilar` falls.
     """
 
     def clusters(self) -> np.ndarray:
-        """Every third unlisted word is loose."""
+        """Return the clusters, with none for every third word on no list."""
         listed = listed_words()
         loose = [word.casefold() not in listed and n % 3 == 0 for n, word in enumerate(self.vocab.words)]
         return np.where([loose[form.word] for form in self.vocab.forms], -1, super().clusters())
@@ -118,16 +111,16 @@ class ManyLoose(PlantedWeights):
 class Hubs(PlantedWeights):
     """Twelve rare tokens look like BOS, at 8.2 nats: whatever word asks, they are the ten highest.
 
-    They are no common words and in no prompt: `top-attended-are-kin` alone falls.
+    They are not among the common words and in no prompt: `top-attended-are-kin` alone falls.
     """
 
     def is_hub(self, number: int) -> bool:
-        """Capitalised forms without a space, of loose words."""
+        """Return whether a token can be a hub: a capitalised loose word without a space."""
         form = self.vocab.forms[number]
         return form.cluster < 0 and not form.text.startswith(" ") and form.text[0].isupper()
 
     def embedding(self) -> np.ndarray:
-        """BOS is half B; hubs are B alone."""
+        """Return W_E, in which BOS is half in B by squared norm and hubs are in B alone."""
         rows = super().embedding()
         elsewhere = self.unit(1, self.spaces["U"]) @ self.space["U"].T
         hubs = [n for n in range(len(self.vocab.forms)) if self.is_hub(n)][: self.n_hubs]
@@ -139,11 +132,11 @@ class Hubs(PlantedWeights):
 
     @property
     def bos_bias(self) -> float:
-        """As much for half of B."""
+        """Query bias that gives BOS the same score with half of B."""
         return super().bos_bias * 2**0.5
 
     def head(self, layer: int, kind: str) -> Projections:
-        """Heads that read BOS read half of it, too."""
+        """Return the weights of a head; those that read BOS are adjusted to its half in B."""
         made = super().head(layer, kind)
         if kind.startswith("bos"):
             made.b_Q[62] = 8 * np.log(BOS_WORTH[0] * BOS_WORTH[1] ** int(kind[3:]))
@@ -160,6 +153,6 @@ class CommonHubs(Hubs):
     n_hubs = 4
 
     def is_hub(self, number: int) -> bool:
-        """Loose words as written."""
+        """Return whether a token can be a hub: a loose word as written."""
         form = self.vocab.forms[number]
         return form.cluster < 0 and not form.variant

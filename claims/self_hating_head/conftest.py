@@ -1,0 +1,3 @@
+"""The fixtures that this set shares with others."""
+
+from headclaims.fixtures import *  # noqa: F403

@@ -1,0 +1,259 @@
+"""An audit of one head: everything that a claim may ask about it, computed when first asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headclaims.audit import token_map
+from headclaims.audit.ablations import Ablations
+from headclaims.audit.graph import Attended, attended
+from headclaims.audit.nulls import Nulls
+from headclaims.audit.settings import Settings
+from headclaims.audit.spectra import AllSpectra, spectra_of
+from headclaims.audit.steering import Parts, Steering, steering
+from headclaims.audit.token_map import TokenMap, token_maps, vocabulary_curve
+from headclaims.audit.token_sets import Sets
+from headclaims.audit.workspace import Workspace
+from headclaims.cache import Cache, kept
+from headclaims.checkpoint.interface import Capability, Checkpoint, Head, pattern_name, patterns_of
+from headclaims.circuit.effective_embedding import Variant
+from headclaims.circuit.eigenspectrum import HeadSpectra
+from headclaims.circuit.qk_circuit import QKCircuit
+from headclaims.circuit.symmetric_skew import largest_skew_self_score, random_vectors
+from headclaims.measures.category_score import Survey, survey
+from headclaims.measures.layer_map import scatter_plane
+from headclaims.measures.other_heads import other_heads
+from headclaims.measures.three_rules import PairSurvey, survey_pairs
+from headclaims.prompts.category import CategoryPrompts
+from headclaims.prompts.matched import MatchedPairs, SuccessionPrompts, matched_pairs, succession_prompts
+from headclaims.prompts.words import WordList
+from headclaims.vocabulary.cosine import SimilarityCurve
+
+OFFSETS = (0, 1, 4, 16, 48)
+"""Rotary offsets at which claims about W_QK are assessed: 0, and the others as variants."""
+
+
+def now() -> str:
+    """Return the time, as a record has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(eq=False)
+class Audit:
+    """One head of one checkpoint under audit.
+
+    Each property computes what its name says when first asked, keeps it, and takes it from the disk cache when present.
+    What the evidence lacks raises NotAssessable, with the reason: the claim that asked is then not assessable.
+    """
+
+    workspace: Workspace
+    target: Head
+    chosen_by: str
+    started: str = field(default_factory=now)
+    clock: float = field(default_factory=time.monotonic)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the run."""
+        return self.workspace.settings
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The evidence under audit."""
+        return self.workspace.checkpoint
+
+    @property
+    def cache(self) -> Cache:
+        """The disk cache."""
+        return self.workspace.cache
+
+    @property
+    def words(self) -> WordList:
+        """The words that count for the checkpoint."""
+        return self.workspace.words
+
+    @property
+    def prompts(self) -> CategoryPrompts:
+        """The prompts that claims are judged on."""
+        return self.workspace.prompts
+
+    @property
+    def heads(self) -> list[Head]:
+        """The heads that the evidence can tell of."""
+        return self.workspace.heads
+
+    def beside(self, heads: Sequence[Head]) -> list[Head]:
+        """Return at most 48 of these heads as a null population beside the target; none under `--verdicts-only`."""
+        return [] if self.settings.verdicts_only else other_heads(self.target, heads, self.settings.seed)
+
+    def cached(self, compute: Callable[..., Mapping[str, Any]], *arguments: Any) -> dict[str, np.ndarray]:
+        """Return the arrays of a computation marked by `headclaims.kept`, from the disk cache when present."""
+        return self.workspace.cached(compute, *arguments)
+
+    def attention(self, head: Head) -> np.ndarray:
+        """Return a head's attention on the prompts: [prompt, query, key], rows summing to 1.
+
+        Raises NotAssessable where the evidence lacks the head's attention.
+        """
+        return self.workspace.attention(head)
+
+    @property
+    def survey(self) -> Survey:
+        """What all heads attend to on the prompts: BOS, the own position, each word of the list."""
+        return self.workspace.surveyed
+
+    @cached_property
+    def nulls(self) -> Nulls:
+        """Null populations for statistics of the target."""
+        return Nulls(self)
+
+    @cached_property
+    def qk(self) -> QKCircuit:
+        """The target's query and key weights, folded and centred."""
+        return QKCircuit.of(self.checkpoint.qk_weights(self.target.layer), self.target.index)
+
+    @property
+    def spectra(self) -> AllSpectra:
+        """Spectra of W_sym of all heads; raises NotAssessable where the target's weights are lacking."""
+        _ = self.qk
+        return self.workspace.spectra
+
+    @cached_property
+    def spectrum(self) -> HeadSpectra:
+        """The target's spectrum; raises NotAssessable where its W_QK is zero."""
+        return self.spectra.one(self.target)
+
+    @cached_property
+    def offset_circuits(self) -> dict[int, QKCircuit]:
+        """The target at rotary offsets 0 (as it is), 1, 4, 16 and 48; none with learned positions."""
+        turns = {offset: self.checkpoint.rotation(offset) for offset in OFFSETS}
+        return {offset: self.qk.at_offset(R) for offset, R in turns.items() if R is not None}
+
+    @cached_property
+    def offset_spectra(self) -> dict[int, HeadSpectra]:
+        """The target's spectra at rotary offsets above 0."""
+        circuits = self.offset_circuits
+        return {d: spectra_of(self.cache, c.W_Q[None], c.W_K[None]) for d, c in circuits.items() if d}
+
+    @cached_property
+    def E(self) -> Tensor | None:
+        """The effective embedding [token, d_model] of the whole vocabulary; None without an embedding."""
+        return token_map.embedding(self, Variant.MEAN)
+
+    @cached_property
+    def skew_self_score(self) -> tuple[float, int]:
+        """The largest |xᵀ W_skew x|, of ‖x‖²‖W_skew‖, and over how many x: E, or Gaussian ones without an embedding."""
+        norm = float(self.spectrum.norms.skew)
+        vectors = random_vectors(self.qk.W_Q.shape[0], self.settings.seed) if self.E is None else self.E
+        largest = self.cached(skew_self_score_arrays, self.qk, vectors, norm)["largest"]
+        return float(largest[0]), len(vectors)
+
+    @property
+    def sets(self) -> Sets:
+        """The sets of tokens that map claims are about."""
+        return self.workspace.sets
+
+    @cached_property
+    def maps(self) -> dict[Variant, TokenMap]:
+        """The target's map over the vocabulary under each variant of E, the primary one first."""
+        return token_maps(self)
+
+    @cached_property
+    def vocabulary_curve(self) -> SimilarityCurve | None:
+        """Scores by cosine similarity over the whole vocabulary; None where common words are lacking."""
+        return vocabulary_curve(self)
+
+    @cached_property
+    def attended(self) -> Attended:
+        """The graph of whom tokens attend to most, with its communities."""
+        return attended(self)
+
+    @cached_property
+    def ablations(self) -> Ablations:
+        """Patterns under ablations of the components before the target's layer."""
+        return Ablations(self)
+
+    @cached_property
+    def _steering(self) -> tuple[Parts, Steering]:
+        return steering(self)
+
+    @property
+    def parts(self) -> Parts:
+        """Patterns by the symmetric and the skew part of W_QK."""
+        return self._steering[0]
+
+    @property
+    def steering(self) -> Steering:
+        """Patterns with the negative eigenvalues of W_sym scaled."""
+        return self._steering[1]
+
+    @cached_property
+    def pairs(self) -> PairSurvey:
+        """What the target, first, and other heads give to BOS in matched pairs, as many as there are prompts."""
+        checkpoint, s = self.checkpoint, self.settings
+        checkpoint.require(Capability.INTERVENTIONS)
+        drawn = matched_pairs(self.words, checkpoint.single_token, checkpoint.bos, len(self.prompts), s.seq_len, s.seed)
+        heads = (self.target, *self.beside(self.workspace.model_heads))
+        return PairSurvey(drawn, heads, self.cached(pair_arrays, checkpoint, drawn, heads)["bos"])
+
+    @cached_property
+    def successions(self) -> tuple[Survey, SuccessionPrompts]:
+        """The target on prompts that hold successions."""
+        checkpoint, s, target = self.checkpoint, self.settings, self.target
+        checkpoint.require(Capability.INTERVENTIONS)
+        single_token, bos, n = checkpoint.single_token, checkpoint.bos, len(self.prompts)
+        drawn = succession_prompts(self.workspace.word_list, self.words, single_token, bos, n, s.seq_len, s.seed)
+        tokens = torch.from_numpy(np.asarray(drawn.prompts.tokens))
+        run = checkpoint.run(tokens, record=[pattern_name(target.layer)])
+        (pattern,) = torch.from_numpy(patterns_of(run, [target]))
+        return survey(drawn.prompts, (target,), [(slice(None), pattern[:, None])]), drawn
+
+    def first_pattern(self) -> np.ndarray:
+        """Return the target's attention [query, key] on the first prompt: what a page draws."""
+        checkpoint, prompts, target = self.checkpoint, self.prompts, self.target
+        if prompts.tokens is None:
+            return self.attention(target)[0]
+        run = checkpoint.run(torch.from_numpy(prompts.tokens[:1]), record=[pattern_name(target.layer)])
+        return np.asarray(patterns_of(run, [target])[0, 0])
+
+    def scatter_plane(self) -> tuple[list[Head], dict[str, np.ndarray]]:
+        """Return every head of the model, and the scatter of group tokens in its eigenspace: what a page draws."""
+        groups = self.sets.tokens.groups
+        assert groups is not None
+        terms = self.workspace.ablated_terms(self.checkpoint.sizes.n_layers - 1)
+        return self.workspace.model_heads, self.cached(scatter_plane, self.checkpoint, groups, terms)
+
+    def header(self) -> list[str]:
+        """Return what is audited, in lines for the top of a run."""
+        c, s = self.checkpoint, self.settings
+        fingerprint = c.fingerprint(self.target.layer)
+        lacking = [capability.value for capability in c.lacks]
+        words = s.words or self.workspace.lists.default
+        return [
+            f"checkpoint: {c.spec} ({c.kind}), fingerprint {fingerprint[:16] if fingerprint else 'none'}",
+            f"target head: {self.target.label}, chosen by {self.chosen_by}",
+            f"evidence: {', '.join(c.capabilities)}" + (f"; lacking {', '.join(lacking)}" if lacking else ""),
+            f"prompts: {self.workspace.prompts_in_words}, words {words}, seed {s.seed}",
+        ]
+
+
+@kept("skew-self-score", version=2)
+def skew_self_score_arrays(circuit: QKCircuit, vectors: Tensor, norm: float) -> dict[str, Tensor]:
+    """Return the largest |xᵀ W_skew x| of these vectors, of ‖x‖²‖W_skew‖."""
+    largest = largest_skew_self_score(circuit, vectors, norm)
+    return {"largest": torch.tensor([largest], dtype=torch.float64)}
+
+
+@kept("pairs", version=3)
+def pair_arrays(checkpoint: Checkpoint, pairs: MatchedPairs, heads: tuple[Head, ...]) -> dict[str, np.ndarray]:
+    """Return what heads give to BOS from the last position of matched pairs: [head, side, pair]."""
+    return {"bos": survey_pairs(checkpoint, pairs, heads).bos}

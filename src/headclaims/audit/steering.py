@@ -1,0 +1,224 @@
+"""The target and other heads in the model, by parts of their W_QK and with its negative eigenvalues scaled by α."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headclaims.audit.ablations import Ablated, Ablations
+from headclaims.audit.nulls import OTHER_HEADS
+from headclaims.cache import kept
+from headclaims.checkpoint.interface import Checkpoint, Head, pattern_name
+from headclaims.circuit.qk_circuit import QKCircuit
+from headclaims.circuit.symmetric_scores import QKPart, part_scores
+from headclaims.measures.ablation_effects import total_variation
+from headclaims.measures.category_score import Survey, survey
+from headclaims.measures.steering import (
+    ALPHAS,
+    HALVES,
+    Steered,
+    SteeredScores,
+    negative_part,
+    positive_control,
+    random_halves,
+    self_preference,
+)
+from headclaims.progress import track
+from headclaims.statistics.nulls import Null
+
+if TYPE_CHECKING:
+    from headclaims.audit.audit import Audit
+
+RANDOM_HALVES = "random halves"
+PROMPTS_AT_ONCE = 16
+
+
+class Reading:
+    """What heads read on some prompts: the residual stream after their layer's norm, without gain.
+
+    The target's layer is read by itself, where it suffices; all layers of the heads beside it are read in one run.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, tokens: Tensor, target: int, layers: Sequence[int]) -> None:
+        self.checkpoint, self.tokens, self.target, self.layers = checkpoint, tokens, target, layers
+        self._read: dict[int, Tensor] = {}
+
+    def at(self, layer: int) -> Tensor:
+        """Return what a layer's heads read: [prompt, position, d_model]."""
+        if layer not in self._read:
+            together = [layer] if layer == self.target else self.layers
+            names = {layer: f"blocks.{layer}.ln1.hook_normalized" for layer in together}
+            parts: dict[int, list[Tensor]] = {layer: [] for layer in together}
+            for some in self.tokens.split(PROMPTS_AT_ONCE):
+                run = self.checkpoint.run(some, record=list(names.values()))
+                for number, name in names.items():
+                    parts[number].append(run[name].float().cpu())
+            self._read |= {number: torch.cat(tensors) for number, tensors in parts.items()}
+        return self._read[layer]
+
+    def circuit(self, head: Head) -> QKCircuit:
+        """Return a head's query and key weights."""
+        return QKCircuit.of(self.checkpoint.qk_weights(head.layer), head.index)
+
+    def pattern(self, head: Head, part: QKPart) -> np.ndarray:
+        """Return a head's pattern [prompt, query, key] with a part in place of its W_QK."""
+        scores = part_scores(self.circuit(head), self.at(head.layer), self.checkpoint.rotation, part)
+        return scores.softmax(dim=-1).numpy()
+
+    def steered(self, head: Head) -> SteeredScores:
+        """Return a head's scores, whose eigenvalues can be scaled."""
+        return SteeredScores.of(self.circuit(head), self.at(head.layer), self.checkpoint.rotation)
+
+    def cache_inputs(self) -> dict[str, Tensor | Callable[[], str]]:
+        """Return what readings depend on."""
+        return {"model": lambda: self.checkpoint.run_digest, "tokens": self.tokens}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The target's pattern by the symmetric or the skew part of its W_QK, and other heads' by the symmetric one."""
+
+    ablations: Ablations
+    read: Reading
+
+    def target(self, part: QKPart) -> Ablated:
+        """Return the target with a part in place of W_QK."""
+        return self.ablations.of_pattern(self.read.pattern(self.ablations.heads[0], part))
+
+    @cached_property
+    def null(self) -> Null:
+        """Other heads' total variation with the symmetric part in place of W_QK."""
+        audit, others = self.ablations.audit, self.ablations.heads[1:]
+
+        def moved() -> np.ndarray:
+            clean = self.ablations.clean_patterns[1:]
+            return audit.cached(symmetric_part_arrays, self.read, clean, others)["moved"]
+
+        return audit.nulls.draw(OTHER_HEADS, moved)
+
+
+class Steering:
+    """The target under W(α) and under controls of equal energy, and other heads under their own W(α)."""
+
+    def __init__(self, parts: Parts) -> None:
+        ablations, self.read = parts.ablations, parts.read
+        self.audit, self.prompts, self.head = ablations.audit, ablations.prompts, ablations.heads[0]
+        self.clean = ablations.clean
+        self.scores = self.read.steered(self.head)
+
+    @cached_property
+    def patterns(self) -> dict[float, Tensor]:
+        """The head's pattern [prompt, query, key] at every α."""
+        negative = negative_part(self.scores.values)[None]
+        return {alpha: next(self.scores.patterns(alpha, negative)) for alpha in ALPHAS}
+
+    @cached_property
+    def steered(self) -> Steered:
+        """Surveys of the head at every α."""
+        surveys = {
+            alpha: survey(self.prompts, (self.head,), [(slice(None), pattern[:, None])])
+            for alpha, pattern in self.patterns.items()
+        }
+        return Steered(self.clean, surveys, self.head)
+
+    @cached_property
+    def random_halves(self) -> Null:
+        """The swing of 99 random halves of the eigenvalues, of equal energy."""
+        halves = random_halves(self.scores.values, HALVES, self.audit.settings.seed)
+        return self.audit.nulls.draw(
+            RANDOM_HALVES,
+            lambda: self.audit.cached(swing_arrays, self.read, self.clean, self.head, halves)["swings"],
+        )
+
+    @property
+    def swing_of_positive(self) -> float:
+        """The swing of the positive eigenvalues, of equal energy."""
+        return float(_swings(self.scores, self.clean, self.head, positive_control(self.scores.values)[None])[0])
+
+    @cached_property
+    def other_heads(self) -> Null:
+        """The swing of other heads, each by its own negative eigenvalues."""
+        audit = self.audit
+        heads = audit.beside(audit.workspace.model_heads)
+        return audit.nulls.draw(
+            OTHER_HEADS, lambda: audit.cached(other_swing_arrays, self.read, self.clean, heads)["swings"]
+        )
+
+    def loss(self, alpha: float) -> float:
+        """Return the next-token loss on the prompts with the head's pattern steered, in nats a token."""
+        arrays = self.audit.cached(
+            steered_loss_arrays, self.audit.checkpoint, self.read.tokens, self.head, self.patterns[alpha]
+        )
+        return float(arrays["loss"][0])
+
+
+def steering(audit: Audit) -> tuple[Parts, Steering]:
+    """Return the parts of the target's W_QK in the model, and the target steered; NotAssessable without either."""
+    ablations = audit.ablations
+    _ = audit.qk  # says why where the weights are lacking
+    heads = {head.layer for head in (*ablations.heads, *audit.beside(audit.workspace.model_heads))}
+    read = Reading(audit.checkpoint, ablations.tokens, audit.target.layer, sorted(heads))
+    parts = Parts(ablations, read)
+    return parts, Steering(parts)
+
+
+def _swings(scores: SteeredScores, clean: Survey, head: Head, changes: np.ndarray) -> np.ndarray:
+    """Return by how much each weighting of the eigenvalues, turned to −1, makes a head prefer the word itself."""
+
+    def preference(pattern: Tensor) -> float:
+        steered = survey(clean.prompts, (head,), [(slice(None), pattern[:, None])])
+        return float(self_preference(steered, head)[clean.has_kin].mean())
+
+    start = preference(scores.symmetric.softmax(dim=-1))
+    patterns = track(scores.patterns(-1.0, changes), "steered", len(changes))
+    return np.array([preference(pattern) for pattern in patterns]) - start
+
+
+@kept("symmetric-part", version=3)
+def symmetric_part_arrays(read: Reading, clean: np.ndarray, heads: Sequence[Head]) -> dict[str, np.ndarray]:
+    """Return by how much heads' rows move from `clean` with the symmetric part alone (total variation)."""
+    moved = [total_variation(c, read.pattern(head, QKPart.SYMMETRIC)) for c, head in zip(clean, heads, strict=True)]
+    return {"moved": np.array(moved)}
+
+
+@kept("random-halves", version=3)
+def swing_arrays(read: Reading, clean: Survey, head: Head, changes: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the swing of a head under each weighting of its eigenvalues."""
+    return {"swings": _swings(read.steered(head), clean, head, changes)}
+
+
+@kept("steered-heads", version=3)
+def other_swing_arrays(read: Reading, clean: Survey, heads: Sequence[Head]) -> dict[str, np.ndarray]:
+    """Return the swing of each head by its own negative eigenvalues."""
+    swings = []
+    for head in track(heads, "other heads steered"):
+        scores = read.steered(head)
+        swings.append(_swings(scores, clean, head, negative_part(scores.values)[None])[0])
+    return {"swings": np.array(swings)}
+
+
+@kept("steered-loss", version=3)
+def steered_loss_arrays(checkpoint: Checkpoint, tokens: Tensor, head: Head, pattern: Tensor) -> dict[str, np.ndarray]:
+    """Return the mean next-token loss with a head's pattern replaced, in nats."""
+    losses = []
+    for some, steered in zip(tokens.split(8), pattern.split(8), strict=True):
+        edits = {pattern_name(head.layer): _replacing(head, steered)}
+        logits = checkpoint.run(some, edits)["logits"][:, :-1].float().cpu()
+        targets = some[:, 1:].flatten()
+        losses.append(torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets, reduction="none"))
+    return {"loss": np.array([float(torch.cat(losses).mean())])}
+
+
+def _replacing(head: Head, pattern: Tensor) -> Callable[[Tensor], Tensor]:
+    def change(activation: Tensor) -> Tensor:
+        changed = activation.clone()
+        changed[:, head.index] = pattern.to(activation)
+        return changed
+
+    return change

@@ -1,0 +1,192 @@
+"""What audits of several heads of one checkpoint share: words, prompts, attention and the survey of all heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from headclaims.audit.settings import Settings
+from headclaims.audit.spectra import AllSpectra, all_spectra
+from headclaims.audit.token_sets import Sets
+from headclaims.cache import Cache, kept
+from headclaims.checkpoint.interface import Capability, Checkpoint, Head, pattern_name, patterns_of
+from headclaims.circuit.effective_embedding import AblatedTerms, Variant, ablated_terms
+from headclaims.errors import BadInput
+from headclaims.measures.category_score import Survey, survey
+from headclaims.progress import track
+from headclaims.prompts.category import CategoryPrompts, category_prompts, recorded_prompts
+from headclaims.prompts.words import WordList, WordLists
+
+PROMPTS_AT_ONCE = 8
+MOST_AT_ONCE = 2**28
+"""Numbers of patterns that are held in memory for all layers at once; beyond, one layer at a time."""
+
+
+@dataclass(eq=False)
+class Workspace:
+    """A checkpoint under audit with its settings, words and prompts; `why` says how it came to be chosen.
+
+    Everything is computed when first asked for. What the evidence lacks raises NotAssessable, with the reason.
+    """
+
+    settings: Settings
+    checkpoint: Checkpoint
+    lists: WordLists
+    cache: Cache
+    why: str | None = None
+
+    @cached_property
+    def word_list(self) -> WordList:
+        """The whole word list of the run; raises BadInput for one that can't be read."""
+        return self.lists.load(self.settings.words)
+
+    @cached_property
+    def words(self) -> WordList:
+        """The words that count for the checkpoint."""
+        if self.checkpoint.recorded_tokens is not None:
+            return self.word_list
+        return self.word_list.that_count(self.checkpoint.single_token, self.checkpoint.spec)
+
+    @cached_property
+    def all_prompts(self) -> CategoryPrompts:
+        """The prompts of the run, before `--head auto` sets one half aside."""
+        self.checkpoint.require(Capability.TOKENS)
+        self.checkpoint.require(Capability.ATTENTION)
+        recorded = self.checkpoint.recorded_tokens
+        if recorded is not None:
+            return recorded_prompts(self.words, recorded)
+        s, single_token = self.settings, self.checkpoint.single_token
+        return category_prompts(self.words, single_token, self.checkpoint.bos, s.prompts, s.seq_len, s.seed)
+
+    @cached_property
+    def prompts(self) -> CategoryPrompts:
+        """The prompts that claims are judged on: under `--head auto` the half that the head was not chosen on."""
+        return self.all_prompts.halves()[1] if self.settings.head == "auto" else self.all_prompts
+
+    @property
+    def tokens(self) -> Tensor:
+        """Token ids of the prompts [prompt, position]; raises NotAssessable where prompts were recorded elsewhere."""
+        prompts = self.prompts
+        self.checkpoint.require(Capability.INTERVENTIONS)
+        return torch.from_numpy(np.asarray(prompts.tokens))
+
+    @property
+    def chosen_among(self) -> int:
+        """Among how many heads the target was looked for: with `--head auto` and `--head all` every head."""
+        sizes = self.checkpoint.sizes
+        return sizes.n_layers * sizes.n_heads if self.settings.searched else 1
+
+    @cached_property
+    def model_heads(self) -> list[Head]:
+        """Every head of the model."""
+        sizes = self.checkpoint.sizes
+        return [Head(layer, head) for layer in range(sizes.n_layers) for head in range(sizes.n_heads)]
+
+    @cached_property
+    def attention_heads(self) -> list[Head]:
+        """The heads whose attention the evidence gives."""
+        layers = self.checkpoint.attention_layers()
+        return [Head(layer, head) for layer in layers for head in range(self.checkpoint.sizes.n_heads)]
+
+    @property
+    def heads(self) -> list[Head]:
+        """The heads that the evidence can tell of: of recorded layers, or of those whose weights are there."""
+        checkpoint = self.checkpoint
+        if Capability.ATTENTION not in checkpoint.lacks:
+            return self.attention_heads
+        if Capability.QK not in checkpoint.lacks:
+            heads = range(checkpoint.sizes.n_heads)
+            return [Head(layer, head) for layer in checkpoint.qk_layers() for head in heads]
+        raise BadInput(f"--head all: {checkpoint.spec} tells of one head alone")
+
+    def cached(self, compute: Callable[..., Mapping[str, Any]], *arguments: Any) -> dict[str, np.ndarray]:
+        """Return the arrays of a computation marked by `cache.kept`, from the disk cache when present."""
+        return self.cache.call(compute, *arguments)
+
+    def survey(self, prompts: CategoryPrompts) -> Survey:
+        """Return what all heads attend to on some prompts."""
+        heads = tuple(self.attention_heads)
+        if prompts.tokens is None:
+            return survey(prompts, heads, _patterns(self.checkpoint, prompts))
+        return Survey(prompts, heads, **self.cached(survey_arrays, self.checkpoint, prompts, heads))
+
+    @cached_property
+    def surveyed(self) -> Survey:
+        """What all heads attend to on the prompts that claims are judged on."""
+        return self.survey(self.prompts)
+
+    def attention(self, head: Head) -> np.ndarray:
+        """Return a head's attention [prompt, query, key] on the prompts that claims are judged on."""
+        self.surveyed.position(head)  # raises where the evidence lacks the head
+        prompts = self.prompts
+        if prompts.tokens is None:
+            layer = self.checkpoint.attention_layers().index(head.layer)
+            return self.checkpoint.attention_patterns(None)[layer][prompts.numbers, head.index].numpy()
+        if len(self.attention_heads) * prompts.word_at.size * prompts.length <= MOST_AT_ONCE:
+            return self._attention_of_all[self.attention_heads.index(head)]
+        return self._attention_of([head])[0]
+
+    @cached_property
+    def _attention_of_all(self) -> np.ndarray:
+        return self._attention_of(self.attention_heads)
+
+    def _attention_of(self, heads: Sequence[Head]) -> np.ndarray:
+        """Run the model and return patterns [head, prompt, query, key]."""
+        names = [pattern_name(layer) for layer in sorted({head.layer for head in heads})]
+        batches = track(self.tokens.split(PROMPTS_AT_ONCE), "attention")
+        return np.concatenate([patterns_of(self.checkpoint.run(some, record=names), heads) for some in batches], axis=1)
+
+    @cached_property
+    def spectra(self) -> AllSpectra:
+        """Spectra of W_sym of every head whose weights are there, at offset 0."""
+        return all_spectra(self.checkpoint, self.cache)
+
+    @cached_property
+    def sets(self) -> Sets:
+        """The sets of tokens that map claims are about, as far as the tokenizer has them.
+
+        Raises NotAssessable where the evidence has no tokens or no embedding.
+        """
+        self.checkpoint.require(Capability.TOKENS)
+        self.checkpoint.require(Capability.EMBEDDING)
+        return Sets.of(self.checkpoint, self.lists, self.word_list, self.words)
+
+    def ablated_terms(self, layer: int, variant: Variant = Variant.MEAN) -> AblatedTerms:
+        """Return what stands in for the position embedding and the attention outputs before a layer."""
+        return ablated_terms(self.checkpoint, layer, self.words, variant, self.cache)
+
+    @property
+    def prompts_in_words(self) -> str:
+        """How many prompts of which length, or why there are none."""
+        recorded = self.checkpoint.recorded_tokens
+        if recorded is not None:
+            return f"{len(recorded)} x {len(recorded[0])}, recorded"
+        if Capability.TOKENS in self.checkpoint.lacks:
+            return "none"
+        drawn = f"{self.settings.prompts} x {self.settings.seq_len}"
+        halved = ", the head chosen on one half and judged on the other" if self.settings.head == "auto" else ""
+        return drawn + halved
+
+
+def _patterns(checkpoint: Checkpoint, prompts: CategoryPrompts) -> Iterator[tuple[slice, Tensor]]:
+    """Yield patterns of all heads [prompt, head, query, key], a few prompts at a time."""
+    for start in track(range(0, len(prompts), PROMPTS_AT_ONCE), "attention of all heads"):
+        chosen = slice(start, start + PROMPTS_AT_ONCE)
+        if prompts.tokens is None:
+            patterns = checkpoint.attention_patterns(None)[:, torch.from_numpy(prompts.numbers[chosen])]
+        else:
+            patterns = checkpoint.attention_patterns(torch.from_numpy(prompts.tokens[chosen]))
+        yield chosen, patterns.transpose(0, 1).flatten(1, 2)
+
+
+@kept("survey", version=3)
+def survey_arrays(checkpoint: Checkpoint, prompts: CategoryPrompts, heads: tuple[Head, ...]) -> dict[str, np.ndarray]:
+    """Return the arrays of a survey of all heads on some prompts."""
+    made = survey(prompts, heads, _patterns(checkpoint, prompts))
+    return {"word_mass": made.word_mass, "bos": made.bos, "own": made.own}

@@ -1,0 +1,1 @@
+"""Claim sets, read from folders, and claims, judged by their thresholds."""

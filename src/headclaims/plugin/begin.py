@@ -1,0 +1,78 @@
+"""The beginning of a run: sets are read, the checkpoint is loaded, or one line says why not."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from headclaims import __version__
+from headclaims.audit.prepare import audits, open_workspace
+from headclaims.audit.settings import Settings
+from headclaims.checkpoint.interface import Checkpoint, Head
+from headclaims.claim.claim_set import ClaimSet
+from headclaims.errors import BadInput
+from headclaims.plugin.ledger import Ledgers
+from headclaims.plugin.options import left_out, read_settings
+from headclaims.plugin.session import Session, SetRun
+from headclaims.plugin.stages import Stages
+from headclaims.progress import onto_terminal
+
+
+def begin(config: pytest.Config, folders: Sequence[Path]) -> int | None:
+    """Open a session over claim sets, or print one line and return status 2."""
+    onto_terminal()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            settings = read_settings(config)
+            sets = [ClaimSet.read(folder) for folder in folders]
+            if settings.checkpoint == "planted:list":
+                print(counterfeit_list())
+                return 0
+            session = open_session(config, settings, sets)
+    except BadInput as error:
+        print(f"headclaims: {error}", file=sys.stderr)
+        return 2
+    config.pluginmanager.register(session, "headclaims-session")
+    config.pluginmanager.register(Stages(session), "headclaims-stages")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Ledgers(session, config), "headclaims-ledgers")
+        for run in session.runs:
+            why = f" ({run.workspace.why})" if run.workspace.why else ""
+            labels = ", ".join(audit.target.label for audit in run.audits[:3])
+            heads = labels if len(run.audits) <= 3 else f"{len(run.audits)} heads"
+            named = f" by {run.claim_set.name}" if len(session.runs) > 1 else ""
+            print(
+                f"headclaims {__version__}: auditing {run.workspace.checkpoint.spec}, {heads}{named}{why}", flush=True
+            )
+    return None
+
+
+def open_session(config: pytest.Config, settings: Settings, sets: Sequence[ClaimSet]) -> Session:
+    """Load the checkpoint once for all sets and choose the heads; a worker of pytest-xdist takes what was settled."""
+    if settings.mutate is not None and len(sets) > 1:
+        raise BadInput(f"--mutate {settings.mutate}: {len(sets)} claim sets; wanted one, whose target is changed")
+    settled = getattr(config, "workerinput", {}).get("headclaims", {})
+    checkpoint: Checkpoint | None = None
+    runs = []
+    for claim_set in sets:
+        given = settled.get(claim_set.name, {})
+        workspace = open_workspace(settings, claim_set.word_lists, claim_set.defaults, checkpoint, given.get("default"))
+        checkpoint = workspace.checkpoint
+        targets = [Head(*head) for head in given["targets"]] if "targets" in given else None
+        runs.append(SetRun(claim_set, workspace, audits(workspace, claim_set.defaults, targets)))
+    return Session(settings, runs, left_out(config))
+
+
+def counterfeit_list() -> str:
+    """Return the counterfeits, and the first sentence of what each changes."""
+    from headclaims.checkpoint.planted.counterfeits.registry import COUNTERFEITS
+
+    docs = {name: inspect.getdoc(made) or "" for name, made in COUNTERFEITS.items()}
+    docs["random"] = "Every weight is Gaussian."
+    return "\n".join(f"planted:{name:20}{doc.splitlines()[0]}" for name, doc in docs.items())

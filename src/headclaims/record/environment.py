@@ -1,0 +1,33 @@
+"""What an audit ran on and with, as records and benchmarks state it."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Return versions, platform, processor, the number of threads and the device; loads torch to ask it."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "transformer_lens": version("transformer_lens"),
+        "numpy": version("numpy"),
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,65 @@
+"""The head's attention on one prompt, beside what the category score wants of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from headclaims.checkpoint.interface import Head
+from headclaims.prompts.category import CategoryPrompts, target_mask
+from headclaims.report.figure import AnyFigure, Figure
+from headclaims.report.figures.form import figure_form
+from headclaims.report.figures.rounding import rounded
+from headclaims.report.labels import plain
+from headclaims.report.plots import SIZED, heatmap, plot
+
+
+@figure_form("attention-pattern")
+@dataclass
+class Pattern:
+    """The target's attention on one category prompt: row i has the keys 0 to i, and which of them are its target."""
+
+    words: list[str]
+    attention: list[list[float]]
+    targets: list[list[int]]
+
+    @classmethod
+    def of(cls, prompts: CategoryPrompts, pattern: Float[np.ndarray, "query key"]) -> Pattern:
+        """Take the pattern of the first of the prompts."""
+        words = ["BOS" if w < 0 else prompts.words.words[w] for w in prompts.word_at[0].tolist()]
+        mask = target_mask(prompts.subset(slice(0, 1)))[0]
+        return cls(
+            words,
+            [rounded(row[: i + 1]) for i, row in enumerate(pattern)],
+            [np.flatnonzero(row).tolist() for row in mask],
+        )
+
+    def figures(self, target: Head) -> list[AnyFigure]:  # noqa: ARG002  # the same for any head
+        """Draw attention and its target as two heat maps, query rows over key columns."""
+        n = len(self.words)
+        names = [f"{i} {plain(word)}" for i, word in enumerate(self.words)]
+        attention = [row + [None] * (n - len(row)) for row in self.attention]
+        marked = [[int(j in set(keys)) if j <= i else None for j in range(n)] for i, keys in enumerate(self.targets)]
+        look = {"colorscale": SIZED, "hovertemplate": "%{y} → %{x}: %{z:.3f}<extra></extra>"}
+        axis = {"showticklabels": False, "ticks": "", "type": "category", "showgrid": False}
+        axes = {"xaxis": axis | {"title": "key"}, "yaxis": axis | {"title": "query", "autorange": "reversed"}}
+        plots = [
+            plot([heatmap(attention, names, names, **look)], "attention", 330, **axes),
+            plot([heatmap(marked, names, names, showscale=False, **look)], "its target", 330, **axes),
+        ]
+        mass = np.mean([sum(row[j] for j in keys) for row, keys in zip(self.attention, self.targets, strict=True)])
+        caption = (
+            "The head's attention on the first prompt, query rows over key columns, beside its target: earlier words "
+            "of the category that are not the same word, or BOS where there are none. A row's target has "
+            f"{mass:.0%} of its attention in the mean. What to see: bright cells where the target is, and a dark "
+            "diagonal."
+        )
+        rows = [
+            [i, self.words[i], j, self.words[j], value, int(j in self.targets[i])]
+            for i, row in enumerate(self.attention)
+            for j, value in enumerate(row)
+        ]
+        columns = ["query", "query word", "key", "key word", "attention", "target"]
+        return [Figure("Attention on a prompt, and its target", caption, caption, plots, columns, rows)]

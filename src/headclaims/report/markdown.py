@@ -1,0 +1,71 @@
+"""`claims.md`: a record to read, or to paste into an issue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from headclaims.record.entries import ClaimEntry
+from headclaims.report.cells import markdown_cells, markdown_code, markdown_text, measured, number, p_values, reported
+from headclaims.report.footer import FOUND, headline
+from headclaims.statistics.verdict import Verdict
+
+COLUMNS = ("claim", "reported", "measured [95 %]", "null p", "verdict", "flags")
+
+
+def rows(claims: Sequence[ClaimEntry]) -> list[list[str]]:
+    """Return a row a claim under `COLUMNS`."""
+    return [[c.id, reported(c), measured(c), p_values(c), c.verdict or "error", ", ".join(c.flags)] for c in claims]
+
+
+def markdown(record: Mapping[str, Any], claims: Sequence[ClaimEntry], prompts: str, why: str | None) -> str:
+    """Return `claims.md`: what was audited, a row a claim, and folded away what each claim says and what was measured.
+
+    `prompts` says how many prompts there are of which length; `why` how the checkpoint was chosen where none was named.
+    Text of the checkpoint is escaped.
+    """
+    checkpoint, target, suite = record["checkpoint"], record["target"], record["suite"]
+    head = [
+        f"# Claims about {target['label']} of {markdown_text(checkpoint['name'])}",
+        "",
+        f"**{headline(record['counts'], len(claims))}.**",
+        "",
+        f"{FOUND[0].upper()}{FOUND[1:]}.",
+        "",
+    ]
+    if not record["complete"]:
+        head += ["**Incomplete: the run was cut short, covered some claims only, or a claim ended in an error.**", ""]
+    settings = record["settings"]
+    revision = checkpoint["revision"]
+    head += [
+        f"- checkpoint: {markdown_code(checkpoint['spec'])} ({checkpoint['kind']}), revision "
+        f"{markdown_text(revision) if revision else '–'}, fingerprint `{checkpoint['fingerprint'] or '–'}`",
+        f"- evidence: {', '.join(checkpoint['capabilities'])}",
+        f"- target head: {target['label']}, chosen by {target['chosen_by']}",
+        f"- prompts: {prompts}, words {markdown_text(settings['words'])}, seed {settings['seed']}",
+        f"- suite: headclaims {suite['version']}, commit `{suite['commit'] or '–'}`, {record['started']}",
+    ]
+    head += [f"- {markdown_text(why)}"] if why else []
+    table = tabulate(markdown_cells(rows(claims)), headers=COLUMNS, tablefmt="github", disable_numparse=True)
+    fold = ["<details><summary>What each claim says, and what was measured</summary>", ""]
+    return "\n".join([*head, "", table, "", *fold, *(line for c in claims for line in _section(c)), "</details>", ""])
+
+
+def _section(claim: ClaimEntry) -> list[str]:
+    lines = [f"## {claim.id}", "", f"{claim.statement} ({claim.source})", ""]
+    if claim.verdict is Verdict.NOT_ASSESSABLE or claim.verdict is None:
+        reason = claim.reason if claim.verdict is None else f"{claim.verdict}: {claim.reason}"
+        return [*lines, f"- {markdown_text(reason or '')}", ""]
+    lines += [f"- {name}: {value!r}" for name, value in claim.measured.items()]
+    for null in claim.nulls:
+        p = "missing" if null.p is None else f"p = {null.p:.4g}"
+        also = "" if null.p_adjusted is None else f", adjusted {null.p_adjusted:.4g}"
+        lines.append(f"- null {null.population} (n = {null.n or 0}): {p}{also}")
+    for variant in claim.variants:
+        lines.append(
+            f"- variant {variant.name}: {number(variant.measured)}, {'holds' if variant.holds else 'does not hold'}"
+        )
+    lines += [f"- {markdown_text(claim.reason)}"] if claim.reason else []
+    return [*lines, ""]

@@ -1,0 +1,51 @@
+"""Worker processes: results in the order of their jobs, and errors raised where the work was asked for."""
+
+import os
+import time
+
+import pytest
+from distributed import KilledWorker
+
+from headclaims.errors import BadInput
+from headclaims.fleet.cluster import in_workers
+
+
+def late(seconds: float) -> tuple[float, int, str | None]:
+    """Wait, and return how long, in which process, and on how many threads it is to compute."""
+    time.sleep(seconds)
+    return seconds, os.getpid(), os.environ.get("OMP_NUM_THREADS")
+
+
+def refusing(job: int) -> int:
+    """Refuse one job, as an audit refuses what can't be one."""
+    if job == 1:
+        raise BadInput("job 1: no such checkpoint")
+    return job
+
+
+def dying(job: int) -> int:
+    """End the process of one job, as the system ends one that is out of memory."""
+    if job == 1:
+        os._exit(9)
+    return job
+
+
+def test_results_are_in_the_order_of_the_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first job ends last."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    seconds = [1.5, 0.0, 0.3, 0.0]
+    results = in_workers(late, seconds, "jobs")
+    assert [waited for waited, _, _ in results] == seconds
+    assert os.getpid() not in {process for _, process, _ in results}
+    assert {threads for _, _, threads in results} == {"1"}
+
+
+def test_what_work_raises_is_raised() -> None:
+    with pytest.raises(BadInput, match=r"^job 1: no such checkpoint$"):
+        in_workers(refusing, range(3), "jobs")
+
+
+def test_a_process_that_dies_ends_the_work() -> None:
+    """A study that goes on without a result would count something else than it says."""
+    with pytest.raises(KilledWorker):
+        in_workers(dying, range(3), "jobs")
