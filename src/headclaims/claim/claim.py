@@ -44,7 +44,7 @@ class Claim:
         self._measurement: Measurement | None = None
         self.concluded = False
 
-    def threshold(self, statistic: str, times: float = 1.0) -> Threshold:
+    def threshold(self, statistic: str, times: float | int = 1.0) -> Threshold:
         """Return the threshold of a statistic as `thresholds.toml` has it, its value multiplied by `times`.
 
         Raises BadInput, which ends the run with status 2, where there is none.
