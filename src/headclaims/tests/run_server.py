@@ -63,6 +63,7 @@ def run(job: dict[str, Any]) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(Path(job["folder"]) / name, os.O_WRONLY | os.O_CREAT), number)
+    limit_threads(job["env"].get("OMP_NUM_THREADS"))
     # The package of this module, which pytest imports as a plugin in a process of its own.
     for name in [name for name in sys.modules if name.partition(".")[0] == "headclaims"]:
         del sys.modules[name]
@@ -76,6 +77,16 @@ def run(job: dict[str, Any]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def limit_threads(n: str | None) -> None:
+    """Give the libraries, which read their own settings before the fork, as many threads as they would read now."""
+    import threadpoolctl
+    import torch
+
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(int(n or processors))
+    threadpoolctl.threadpool_limits(int(n or processors))
 
 
 if __name__ == "__main__":
