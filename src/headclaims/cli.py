@@ -19,6 +19,22 @@ BENCHMARKS = Path("reports/benchmarks")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; the exit status is 2, with one line, for what it can't read."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser(given)
+    options, rest = parser.parse_known_args(given)
+    if rest and given[:1] != ["audit"]:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        return int(options.run(options, rest))
+    except (BadInput, OSError) as error:
+        print(f"headclaims: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("headclaims: stopped; what is done is kept", file=sys.stderr)
+        return 130
+
+
+def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of all subcommands; the one that was given says whether `audit` has to know its settings."""
     parser = argparse.ArgumentParser(prog="headclaims", description="Audit claims about attention heads.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     audit = commands.add_parser(
@@ -68,17 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bench = commands.add_parser("bench", help="the trend of benchmark ratios by commit; status 1 where one got worse")
     bench.add_argument("folder", nargs="?", type=Path, default=BENCHMARKS, help="of the records; default: %(default)s")
     bench.set_defaults(run=lambda options, _: _bench(options.folder))
-    options, rest = parser.parse_known_args(given)
-    if rest and given[:1] != ["audit"]:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    try:
-        return int(options.run(options, rest))
-    except (BadInput, OSError) as error:
-        print(f"headclaims: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("headclaims: stopped; what is done is kept", file=sys.stderr)
-        return 130
+    return parser
 
 
 def _audit_arguments(parser: argparse.ArgumentParser, whole: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from headclaims.checkpoint.interface import Capability, Checkpoint, Head
 from headclaims.errors import BadInput, NotAssessable
 from headclaims.prompts.words import WordLists
 
+Auto = Mapping[Literal["lowest", "highest"], str]
+"""Which end of which score of heads `--head auto` looks for: one entry."""
+
 
 @dataclass(frozen=True)
 class Defaults:
@@ -25,7 +29,7 @@ class Defaults:
 
     model: str
     head: str
-    auto: Mapping[str, str]
+    auto: Auto
 
 
 def open_workspace(
@@ -68,7 +72,7 @@ def audits(workspace: Workspace, defaults: Defaults, targets: Sequence[Head] | N
     return [Audit(workspace, head, chosen_by) for head in heads]
 
 
-def choose_heads(workspace: Workspace, asked: str, auto: Mapping[str, str]) -> list[Head]:
+def choose_heads(workspace: Workspace, asked: str, auto: Auto) -> list[Head]:
     """Return the heads that were asked for: by label, every one, or the best by the score that `auto` names."""
     if asked == "all":
         return workspace.heads
@@ -84,7 +88,7 @@ def choose_heads(workspace: Workspace, asked: str, auto: Mapping[str, str]) -> l
     return list(dict.fromkeys(heads))
 
 
-def auto_head(workspace: Workspace, auto: Mapping[str, str]) -> Head:
+def auto_head(workspace: Workspace, auto: Auto) -> Head:
     """Return the head with the lowest or highest score on the first half of the prompts."""
     ((end, name),) = auto.items()
     pick: Callable[[np.ndarray], np.intp] = np.argmin if end == "lowest" else np.argmax

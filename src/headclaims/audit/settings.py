@@ -6,14 +6,16 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from headclaims.errors import BadInput
 
-DTYPES = ("float32", "bfloat16", "float16")
-MUTATIONS = ("transpose-qk", "flip-negative", "shuffle-embedding", "swap-head", "permute-heads")
+DType = Literal["float32", "bfloat16", "float16"]
+DTYPES: tuple[str, ...] = get_args(DType)
+Mutation = Literal["transpose-qk", "flip-negative", "shuffle-embedding", "swap-head", "permute-heads"]
+MUTATIONS: tuple[str, ...] = get_args(Mutation)
 SHORTEST_PROMPT = 3
 SEARCHED = ("auto", "all")
 HEADS = re.compile(r"L\d{1,6}H\d{1,6}(,L\d{1,6}H\d{1,6})*", re.ASCII)
@@ -22,19 +24,13 @@ WHOLE = re.compile(r"-?\d{1,9}", re.ASCII)
 
 def _setting(default: Any, metavar: str | None, description: str, wanted: str = "", **limits: Any) -> Any:
     """Declare a setting: `metavar` is None for a switch, `wanted` completes the line that refuses a value."""
-    return Field(
-        default,
-        description=description,
-        json_schema_extra={"metavar": metavar, "wanted": wanted},
-        strict=True,
-        **limits,
-    )
+    return Field(default, description=description, json_schema_extra={"metavar": metavar, "wanted": wanted}, **limits)
 
 
 class Settings(BaseModel):
     """Every setting of an audit, as given or by default; None where the claim set decides."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     checkpoint: str | None = _setting(
         None,
@@ -63,19 +59,19 @@ class Settings(BaseModel):
     )
     seed: int = _setting(0, "K", "of prompts, resamples and nulls", "a whole number, 0 or more", ge=0)
     device: str = _setting("cpu", "D", "torch device the model runs on")
-    dtype: str = _setting(
+    dtype: DType = _setting(
         "float32",
         "T",
         f"{', '.join(DTYPES)}: what the model runs in, folded in float32",
         f"one of {', '.join(DTYPES)}",
     )
-    report_dir: str = _setting("reports", "DIR", "folder of <checkpoint>/<set>/<head>/claims.json and claims.md")
+    report_dir: str = _setting("reports", "DIR", "folder of <checkpoint>-<identity>/<set>/<head>/")
     page: bool = _setting(False, None, "also write index.html, a page with figures, and figures.json, their numbers")
     no_cache: bool = _setting(False, None, "compute everything anew and keep nothing on disk")
     verdicts_only: bool = _setting(
         False, None, "neither nulls nor variants, several times as fast: nothing is found then"
     )
-    mutate: str | None = _setting(
+    mutate: Mutation | None = _setting(
         None,
         "M",
         f"change the weights before the audit: {', '.join(MUTATIONS)}",
@@ -86,20 +82,6 @@ class Settings(BaseModel):
     @classmethod
     def _head_is_one(cls, value: str | None) -> str | None:
         if value is not None and value not in SEARCHED and not HEADS.fullmatch(value):
-            raise ValueError
-        return value
-
-    @field_validator("dtype")
-    @classmethod
-    def _dtype_is_one(cls, value: str) -> str:
-        if value not in DTYPES:
-            raise ValueError
-        return value
-
-    @field_validator("mutate")
-    @classmethod
-    def _mutation_is_one(cls, value: str | None) -> str | None:
-        if value is not None and value not in MUTATIONS:
             raise ValueError
         return value
 

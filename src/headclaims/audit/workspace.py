@@ -125,15 +125,17 @@ class Workspace:
         """Return a head's attention [prompt, query, key] on the prompts that claims are judged on."""
         self.surveyed.position(head)  # raises where the evidence lacks the head
         prompts = self.prompts
-        if prompts.tokens is None:
-            layer = self.checkpoint.attention_layers().index(head.layer)
-            return self.checkpoint.attention_patterns(None)[layer][prompts.numbers, head.index].numpy()
-        if len(self.attention_heads) * prompts.word_at.size * prompts.length <= MOST_AT_ONCE:
+        if prompts.tokens is None or len(self.attention_heads) * prompts.word_at.size * prompts.length <= MOST_AT_ONCE:
             return self._attention_of_all[self.attention_heads.index(head)]
         return self._attention_of([head])[0]
 
     @cached_property
     def _attention_of_all(self) -> np.ndarray:
+        """Patterns [head, prompt, query, key] of all heads: recorded ones, or from runs of the model."""
+        prompts = self.prompts
+        if prompts.tokens is None:
+            recorded = self.checkpoint.attention_patterns(None)[:, torch.from_numpy(prompts.numbers)]
+            return recorded.transpose(1, 2).flatten(0, 1).numpy()
         return self._attention_of(self.attention_heads)
 
     def _attention_of(self, heads: Sequence[Head]) -> np.ndarray:

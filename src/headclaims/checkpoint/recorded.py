@@ -81,7 +81,7 @@ class RecordedAttention(Checkpoint):
             raise BadCheckpoint(f"{self.spec}: tensor {name} has rows whose sum is {off:.3g} from 1; wanted sums of 1")
         return pattern
 
-    @cached_property
+    @property
     def identity(self) -> str:
         """The sha256 of the file."""
         return self.file.digest
@@ -131,7 +131,7 @@ class RecordedGraph(Checkpoint):
             )
         self.target = target
 
-    @cached_property
+    @property
     def identity(self) -> str:
         """The sha256 of the file."""
         return self.file.digest

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class EvidenceFile:
         """Name of the model in the header."""
         return self.metadata["name"]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 over the file."""
         with self.path.open("rb") as file:

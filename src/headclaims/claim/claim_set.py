@@ -1,10 +1,11 @@
 """A claim set: a folder with `findings.toml`, `thresholds.toml` and tests, one set a write-up.
 
-my_claims/
-findings.toml      [write_up] and one table [claims.<id>] a claim
-thresholds.toml    one table [<id>] a claim, one line a statistic
-test_*.py          one test a claim, marked @pytest.mark.claim("<id>")
-words/*.toml       word lists, optional; groups.toml: tokens in groups, optional
+    my_claims/
+      findings.toml      [write_up], and one table [claims.<id>] a claim
+      thresholds.toml    one table [<id>] a claim, one line a statistic
+      test_*.py          one test a claim, marked @pytest.mark.claim("<id>")
+
+Word lists (`words/*.toml`) and tokens in groups (`groups.toml`) are optional.
 """
 
 from __future__ import annotations
@@ -137,8 +138,7 @@ class ClaimSet:
     @property
     def defaults(self) -> Defaults:
         """What the set decides where the settings of an audit don't."""
-        ((end, score),) = self.write_up.auto.items()
-        return Defaults(self.write_up.model, self.write_up.head, {end: score})
+        return Defaults(self.write_up.model, self.write_up.head, self.write_up.auto)
 
     def threshold(self, claim_id: str, statistic: str) -> Threshold:
         """Return the threshold of a claim's statistic; raises BadInput where `thresholds.toml` has none."""

@@ -7,7 +7,7 @@ import pytest
 from headclaims.audit.audit import Audit
 from headclaims.claim.claim import Claim
 from headclaims.plugin.session import AuditParameter
-from headclaims.plugin.stages import CLAIM
+from headclaims.plugin.stages import CLAIM, claim_of
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +24,9 @@ def audit(request: pytest.FixtureRequest) -> Audit:
 @pytest.fixture
 def claim(request: pytest.FixtureRequest, audit: Audit) -> Claim:
     """The claim that the test's mark names; its entry goes into the record with the test's report."""
-    marker = request.node.get_closest_marker("claim")
-    if marker is None or not marker.args:
+    asserted = claim_of(request.node)
+    if asserted is None:
         pytest.fail("a test with the fixture `claim` and no mark; wanted @pytest.mark.claim(<id>)")
-    parameter: AuditParameter = request.node.callspec.params["audit"]
-    request.node.stash[CLAIM] = claim = Claim(marker.args[0], parameter.run.claim_set, audit)
+    parameter, claim_id = asserted
+    request.node.stash[CLAIM] = claim = Claim(claim_id, parameter.run.claim_set, audit)
     return claim

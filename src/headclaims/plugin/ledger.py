@@ -64,6 +64,7 @@ class Ledger:
             claim.seconds = round(self.seconds[claim.id], 3)
         adjust(claims)
         audit, checkpoint, target, stated = self.audit, self.audit.checkpoint, self.audit.target, self.claim_set
+        fingerprint = checkpoint.fingerprint(target.layer)
         sizes = ("n_layers", "n_heads", "d_model", "d_head", "d_vocab")
         return record(
             complete=finished and self.is_whole,
@@ -74,7 +75,7 @@ class Ledger:
                 "kind": checkpoint.kind,
                 "name": checkpoint.name,
                 "revision": checkpoint.revision,
-                "fingerprint": checkpoint.fingerprint(target.layer),
+                "fingerprint": fingerprint,
                 "identity": checkpoint.identity,
                 "capabilities": [capability.value for capability in checkpoint.capabilities],
                 **{size: getattr(checkpoint.sizes, size) for size in sizes},
@@ -92,7 +93,7 @@ class Ledger:
                 "words": audit.settings.words or stated.word_lists.default,
             },
             claims=claims,
-            discovery=stated.discovered_on(target, checkpoint.fingerprint(target.layer)),
+            discovery=stated.discovered_on(target, fingerprint),
         )
 
     @property

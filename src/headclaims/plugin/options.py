@@ -20,7 +20,7 @@ def add_options(parser: pytest.Parser, config: pytest.Config) -> None:
     for name in Settings.model_fields:
         form: dict[str, Any] = {"action": "store_true"} if is_switch(name) else {"metavar": metavar(name)}
         try:
-            group.addoption(option(name), dest=_dest(name), default=None, help=description(name), **form)
+            group.addoption(option(name), dest=_key(name), default=None, help=description(name), **form)
         except (ValueError, argparse.ArgumentError):
             taken.append(name)
 
@@ -28,14 +28,11 @@ def add_options(parser: pytest.Parser, config: pytest.Config) -> None:
 def add_ini_keys(parser: pytest.Parser) -> None:
     """Declare every setting as an ini key `headclaims_<name>`."""
     for name in Settings.model_fields:
-        parser.addini(_ini(name), f"as {option(name)}", type=kind_of(name), default=None)
+        parser.addini(_key(name), f"as {option(name)}", type=kind_of(name), default=None)
 
 
-def _dest(name: str) -> str:
-    return f"headclaims_{name}"
-
-
-def _ini(name: str) -> str:
+def _key(name: str) -> str:
+    """Return a setting's name among those of other plugins: its ini key, and where its option is kept."""
     return f"headclaims_{name}"
 
 
@@ -43,7 +40,7 @@ def read_settings(config: pytest.Config) -> Settings:
     """Return the settings of a run, an option before its ini key; raises BadInput for one that can't be."""
     values: dict[str, Any] = {}
     for name in Settings.model_fields:
-        given = config.getoption(_dest(name), None)
+        given = config.getoption(_key(name), None)
         values[name] = given if given is not None else _from_ini(config, name)
     settings = Settings.of(values)
     settings.check_report_dir()
@@ -52,9 +49,9 @@ def read_settings(config: pytest.Config) -> Settings:
 
 def _from_ini(config: pytest.Config, name: str) -> Any:
     try:
-        return config.getini(_ini(name))
+        return config.getini(_key(name))
     except (TypeError, ValueError, pytest.UsageError) as error:
-        raise BadInput(f"{_ini(name)} in {config.inipath}: {' '.join(str(error).split())}") from error
+        raise BadInput(f"{_key(name)} in {config.inipath}: {' '.join(str(error).split())}") from error
 
 
 def left_out(config: pytest.Config) -> list[str]:
@@ -62,5 +59,5 @@ def left_out(config: pytest.Config) -> list[str]:
     taken = config.stash.get(TAKEN, [])
     if not taken:
         return []
-    options, keys = ", ".join(map(option, taken)), ", ".join(map(_ini, taken))
+    options, keys = ", ".join(map(option, taken)), ", ".join(map(_key, taken))
     return [f"headclaims: {options} is another plugin's; set {keys} in the ini file, or by -o"]

@@ -14,7 +14,6 @@ from headclaims.audit.audit import Audit, now
 from headclaims.audit.settings import Settings
 from headclaims.audit.workspace import Workspace
 from headclaims.claim.claim_set import ClaimSet
-from headclaims.plugin.folders import set_around
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +58,9 @@ class Session:
 
     def set_of(self, path: Path) -> ClaimSet | None:
         """Return the claim set that a test file lies in."""
-        folder = set_around(path)
-        return next((run.claim_set for run in self.runs if run.claim_set.folder == folder), None)
+        # Folders of sets are resolved; pytest leaves links in a path as they are.
+        resolved = path.resolve()
+        return next((run.claim_set for run in self.runs if run.claim_set.folder in (resolved, *resolved.parents)), None)
 
     def pytest_report_header(self) -> list[str]:
         """Say what is audited."""
@@ -75,9 +75,9 @@ class Session:
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Make the audits of a set parameters of its tests; one audit alone leaves no mark on their names."""
-        folder = set_around(metafunc.definition.path)
-        if "audit" in metafunc.fixturenames and folder in self.parameters:
-            parameters = self.parameters[folder]
+        claim_set = self.set_of(metafunc.definition.path) if "audit" in metafunc.fixturenames else None
+        if claim_set is not None:
+            parameters = self.parameters[claim_set.folder]
             ids: list[Any] = [parameter.audit.target.label for parameter in parameters]
             metafunc.parametrize(
                 "audit", parameters, indirect=True, scope="session", ids=ids if len(ids) > 1 else [pytest.HIDDEN_PARAM]

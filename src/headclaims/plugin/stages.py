@@ -36,15 +36,14 @@ class Stages:
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Set a claim up; where its fixtures find the evidence lacking it is skipped with the reason."""
         __tracebackhide__ = True
-        parameter = audited(item)
-        if parameter is not None:
-            marker = item.get_closest_marker("claim")
-            assert marker is not None
-            if marker.args[0] not in parameter.run.claim_set.claims:
-                _end(BadInput(f"{item.path}: claim {marker.args[0]!r} is not in {parameter.run.claim_set.folder}"))
-            item.user_properties.append((OF, json.dumps([parameter.key, marker.args[0]])))
+        asserted = claim_of(item)
+        if asserted is not None:
+            parameter, claim_id = asserted
+            if claim_id not in parameter.run.claim_set.claims:
+                _end(BadInput(f"{item.path}: claim {claim_id!r} is not in {parameter.run.claim_set.folder}"))
+            item.user_properties.append((OF, json.dumps([parameter.key, claim_id])))
         try:
-            with own_warnings(parameter is not None):
+            with own_warnings(asserted is not None):
                 return (yield)
         except NotAssessable as error:
             _skip(item, error)
@@ -55,7 +54,7 @@ class Stages:
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Run a claim: it passes if supported, fails with what was found, or is skipped with the reason."""
         try:
-            with own_warnings(audited(item) is not None):
+            with own_warnings(claim_of(item) is not None):
                 return (yield)
         except NotAssessable as error:
             _skip(item, error)
@@ -71,12 +70,14 @@ class Stages:
                 item.user_properties.append((FIGURES, json.dumps(asdict(claim.figures()))))
 
 
-def audited(item: pytest.Item) -> AuditParameter | None:
-    """Return the audit that a test asserts a claim of; None for any other test."""
+def claim_of(item: pytest.Item) -> tuple[AuditParameter, str] | None:
+    """Return the audit and the id of the claim that a test asserts; None for any other test."""
     callspec = getattr(item, "callspec", None)
     parameter = callspec.params.get("audit") if callspec is not None else None
     marker = item.get_closest_marker("claim")
-    return parameter if isinstance(parameter, AuditParameter) and marker is not None and marker.args else None
+    if not isinstance(parameter, AuditParameter) or marker is None or not marker.args:
+        return None
+    return parameter, marker.args[0]
 
 
 @contextmanager
@@ -95,13 +96,11 @@ def own_warnings(applies: bool) -> Iterator[None]:
 
 def _skip(item: pytest.Item, error: NotAssessable) -> NoReturn:
     __tracebackhide__ = True
-    parameter = audited(item)
-    if parameter is None:
-        raise pytest.skip.Exception(f"not assessable: {error}") from None
-    marker = item.get_closest_marker("claim")
-    assert marker is not None
-    entry = not_assessable(parameter.run.claim_set, marker.args[0], error)
-    item.user_properties.append((ENTRY, json.dumps(asdict(entry))))
+    asserted = claim_of(item)
+    if asserted is not None:
+        parameter, claim_id = asserted
+        entry = not_assessable(parameter.run.claim_set, claim_id, error)
+        item.user_properties.append((ENTRY, json.dumps(asdict(entry))))
     raise pytest.skip.Exception(f"not assessable: {error}") from None
 
 

@@ -87,6 +87,13 @@ def test_two_processes_say_what_one_does(guest: Path) -> None:
     assert [{k: c[k] for k in kept} for c in first["claims"]] == [{k: c[k] for k in kept} for c in second["claims"]]
 
 
+def test_it_may_lie_behind_a_link(guest: Path) -> None:
+    (guest / "linked").symlink_to(guest / "my_claims")
+    done = run_in(guest, "pytest", "linked", "--checkpoint", "recorded.safetensors", "--words", "words.toml")
+    assert done.status == 0, done.said
+    assert [record["claim_set"]["name"] for record in records(guest / "reports")] == ["my_claims"]
+
+
 def test_a_sweep_over_it(guest: Path) -> None:
     (guest / "plan.toml").write_text(PLAN, encoding="utf-8")
     done = run_in(guest, "headclaims", "sweep", "plan.toml", "--workers", "1")
