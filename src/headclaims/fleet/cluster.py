@@ -29,6 +29,9 @@ def workers(scheduler: str | None = None, n: int = PROCESSORS) -> Iterator[Any]:
         "distributed.scheduler.allowed-failures": 0,
         "distributed.comm.timeouts.connect": "20s",
         "distributed.worker.profile.enabled": False,  # an hour of pytest's stacks is hundreds of megabytes
+        # Dask's own value hands memory back after every array: a quarter of an audit's time went into getting it anew.
+        "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**29,
+        "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
     }
     with dask.config.set(settings):
         if scheduler is not None:
