@@ -41,11 +41,11 @@ def load(
         raise BadCheckpoint(f"{spec}: no such file or folder, nor the form of a hub id (name or owner/name)")
     from headclaims.checkpoint import hub
 
-    snapshot = hub.fetch(spec, revision)
+    folder = hub.fetch(spec, revision)
     from headclaims.checkpoint.boot import load_full
 
-    checkpoint = load_full("hub", spec, spec.replace("/", "--"), snapshot.folder, device, dtype)
-    checkpoint.revision = snapshot.commit
+    checkpoint = load_full("hub", spec, spec.replace("/", "--"), folder, device, dtype)
+    checkpoint.revision = folder.name
     if revision is not None:
         checkpoint.name += "@" + revision.replace("/", "--")
     return checkpoint

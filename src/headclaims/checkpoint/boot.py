@@ -19,11 +19,11 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers.activations import NewGELUActivation
 
 from headclaims.checkpoint.full import FullCheckpoint
+from headclaims.checkpoint.hub import TOKENIZERS, has_tokenizer
 from headclaims.checkpoint.quiet import quiet
 from headclaims.checkpoint.weights import RawQK, finite
 from headclaims.errors import BadCheckpoint
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 PROBE_LENGTH = 6
 PATTERN_TOLERANCE = 1e-3
 MOST_LAYERS = 4096
@@ -99,8 +99,8 @@ def _open(folder: Path, gguf: str | None) -> tuple[Any, Any]:
         raise ValueError(f"weights without {len(info['missing_keys'])} tensors, one is {min(info['missing_keys'])}")
     for name, shape, expected in info["mismatched_keys"]:
         raise ValueError(f"tensor {name} of shape {list(shape)}; wanted {list(expected)}")
-    if not gguf and not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise ValueError(f"no tokenizer; wanted one of {', '.join(TOKENIZER_FILES)}")
+    if not gguf and not has_tokenizer({file.name for file in folder.iterdir() if file.is_file()}):
+        raise ValueError(f"no tokenizer; wanted one of {', '.join(TOKENIZERS)}")
     tokenizer = transformers.AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False, **source
     )

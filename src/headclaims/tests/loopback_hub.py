@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Literal
 from urllib.parse import unquote, urlsplit
 
-Misbehaviour = Literal["none", "hang", "stall-in-file", "break-off", "refuse"]
+Misbehaviour = Literal["none", "hang", "stall-in-file", "break-off", "refuse", "out-of-order", "portal"]
 
 WEIGHTS = ".safetensors"
 
@@ -36,7 +36,8 @@ class LoopbackHub:
 
     `misbehave`: "none"; "hang" takes every request and never answers; "stall-in-file" answers, but falls
     silent in the middle of a weight file; "break-off" closes the connection there, every time; "refuse" has
-    no one listening (from the start alone). `gated` answers 401 to every file; `pause` waits that many
+    no one listening (from the start alone); "out-of-order" answers 503 to everything, "portal" a page that asks to
+    log in, as the network of a hotel does. `gated` answers 401 to every file; `pause` waits that many
     seconds before each of eight pieces of a weight file. `requests` holds "GET /path" for every request so
     far.
     """
@@ -120,6 +121,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             hub.closing.wait()
             self.close_connection = True
             return
+        if hub.misbehave == "out-of-order":
+            self._send_error(503, "")
+            return
+        if hub.misbehave == "portal":
+            self._send(b"<html>Welcome</html>", "text/html")
+            return
         api, files = f"/api/models/{hub.repo_id}", f"/{hub.repo_id}/resolve/"
         if path == api or path.startswith(f"{api}/revision/"):
             self._send_info(path.removeprefix(api).removeprefix("/revision/") or "main")
@@ -202,9 +209,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return int(wanted.removeprefix("bytes=").partition("-")[0])
 
     def _send_json(self, answer: object) -> None:
-        body = json.dumps(answer).encode()
+        self._send(json.dumps(answer).encode(), "application/json")
+
+    def _send(self, body: bytes, kind: str) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "GET":
