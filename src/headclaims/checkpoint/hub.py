@@ -18,7 +18,15 @@ from threading import Thread
 from unittest.mock import patch
 
 import httpx2
-from huggingface_hub import HfApi, ModelInfo, constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import (
+    HfApi,
+    ModelInfo,
+    constants,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -102,6 +110,11 @@ def fetch(repo_id: str, revision: str | None = None) -> Path:
     return folder
 
 
+def has_tokenizer(names: Collection[str]) -> bool:
+    """Return whether all files of some kind of tokenizer are among the files."""
+    return any(set(files.split(" with ")).issubset(names) for files in TOKENIZERS)
+
+
 def _ask(repo_id: str, revision: str | None, seconds: float) -> ModelInfo:
     """Return what the hub says of a model; raises what huggingface_hub raises, and TimeoutError.
 
@@ -133,6 +146,12 @@ def _download(repo_id: str, info: ModelInfo) -> Path | None:
         return folder
 
     def have(name: str) -> Path:
+        if not isinstance(try_to_load_from_cache(repo_id, name, revision=info.sha), str):
+            # hf_hub_download by itself would wait six times a minute for a hub that is silent by now.
+            with suppress(HfHubHTTPError, httpx2.ConnectError):
+                get_hf_file_metadata(
+                    hf_hub_url(repo_id, name, revision=info.sha), timeout=constants.HF_HUB_ETAG_TIMEOUT
+                )
         return Path(hf_hub_download(repo_id, name, revision=info.sha))
 
     folder = have("config.json").parent
@@ -148,7 +167,7 @@ def _snapshots(repo_id: str, revision: str | None) -> Iterator[Path]:
     """Iterate over the snapshots of a revision, complete or not, that the cache holds under any id of the model."""
     ids = {repo_id, MOVED.get(repo_id, repo_id), *(old for old, new in MOVED.items() if new == repo_id)}
     for name in sorted(ids, key=lambda name: name != repo_id):
-        with suppress(HFValidationError):
+        with suppress(OSError, ValueError):  # no id, or a cache that cannot be read
             config = try_to_load_from_cache(name, "config.json", revision=revision)
             if isinstance(config, str):
                 yield Path(config).absolute().parent
@@ -165,18 +184,13 @@ def _is_model(names: Collection[str]) -> bool:
     return "config.json" in names and has_tokenizer(names) and any(name in names for name in WEIGHTS)
 
 
-def has_tokenizer(names: Collection[str]) -> bool:
-    """Return whether all files of some kind of tokenizer are among the files."""
-    return any(set(files.split(" with ")).issubset(names) for files in TOKENIZERS)
-
-
 def _weights(folder: Path, names: Collection[str]) -> list[str]:
     """Return the files of the preferred weights, shards by their index in the folder; none if that can't be read."""
     first = next(name for name in WEIGHTS if name in names)
     if not first.endswith(".index.json"):
         return [first]
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        return sorted(set(json.loads((folder / first).read_bytes())["weight_map"].values()))
+        return sorted({str(shard) for shard in json.loads((folder / first).read_bytes())["weight_map"].values()})
     return []
 
 

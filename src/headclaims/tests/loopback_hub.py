@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Literal
 from urllib.parse import unquote, urlsplit
 
-Misbehaviour = Literal["none", "hang", "stall-in-file", "break-off", "refuse", "out-of-order", "portal"]
+Misbehaviour = Literal["none", "hang", "hang-later", "stall-in-file", "break-off", "refuse", "out-of-order", "portal"]
 
 WEIGHTS = ".safetensors"
 
@@ -34,12 +34,12 @@ WEIGHTS = ".safetensors"
 class LoopbackHub:
     """One made-up model on a hub of its own; a context manager that serves from its start to its end.
 
-    `misbehave`: "none"; "hang" takes every request and never answers; "stall-in-file" answers, but falls
-    silent in the middle of a weight file; "break-off" closes the connection there, every time; "refuse" has
-    no one listening (from the start alone); "out-of-order" answers 503 to everything, "portal" a page that asks to
-    log in, as the network of a hotel does. `gated` answers 401 to every file; `pause` waits that many
-    seconds before each of eight pieces of a weight file. `requests` holds "GET /path" for every request so
-    far.
+    `misbehave`: "none"; "hang" takes every request and never answers, "hang-later" every one for a file;
+    "stall-in-file" answers, but falls silent in the middle of a weight file; "break-off" closes the connection
+    there, every time; "refuse" has no one listening (from the start alone); "out-of-order" answers 503 to
+    everything, "portal" a page that asks to log in, as the network of a hotel does. `gated` answers 401 to every
+    file; `pause` waits that many seconds before each of eight pieces of a weight file. `requests` holds
+    "GET /path" for every request so far.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         hub = self.server.hub
         path = unquote(urlsplit(self.path).path)
         hub.requests.append(f"{self.command} {path}")
-        if hub.misbehave == "hang":
+        if hub.misbehave == "hang" or (hub.misbehave == "hang-later" and "/resolve/" in path):
             hub.closing.wait()
             self.close_connection = True
             return

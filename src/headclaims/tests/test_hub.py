@@ -60,6 +60,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # Whatever a test forgets to set must not reach the network: nothing listens on port 9.
     point_at("http://127.0.0.1:9", monkeypatch)
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 2)
     monkeypatch.setattr(hub, "LISTING_SECONDS", 2.0)
     return home / "hub"
 
@@ -219,14 +220,14 @@ def test_a_repository_that_is_no_model(
     assert not [request for request in served.requests if "/resolve/" in request]
 
 
-@pytest.mark.parametrize("index", ["[]", "{", '{"weight_map": {}}'])
+@pytest.mark.parametrize("index", ["[]", "{", '{"weight_map": {}}', '{"weight_map": 3}', '{"weight_map": {"a": 3}}'])
 @pytest.mark.usefixtures("served")
 def test_shards_without_a_list_of_them(revisions: dict[str, tuple[str, Path]], index: str) -> None:
     folder = revisions["main"][1]
     (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
     (folder / "model.safetensors.index.json").write_text(index)
     line, _ = refusal(REPO)
-    assert "is no model to load" in line
+    assert ("answered 404" if "3}}" in index else "is no model to load") in line
     assert hub.cached(REPO) is None
 
 
@@ -337,6 +338,17 @@ def test_a_half_cached_snapshot_is_none(cache: Path, monkeypatch: pytest.MonkeyP
         assert ("not in" if without == "config.json" else "only half in") + " the local cache" in line
 
 
+def test_a_branch_that_cannot_be_read_is_asked_for(served: LoopbackHub, cache: Path) -> None:
+    """As after a crash of the machine, which may leave a file of its size without what was written."""
+    snapshot = hub.fetch(REPO)
+    ref = cache / "models--made-up--model" / "refs" / "main"
+    for left in (b"", b"\xff" * 40, b"\0" * 40):
+        ref.write_bytes(left)
+        assert hub.cached(REPO) is None
+        assert hub.fetch(REPO) == snapshot == hub.cached(REPO)
+        assert ref.read_text() == NEW
+
+
 def test_a_whole_snapshot_of_another_tool(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = leave_half(cache, "nothing")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -360,6 +372,7 @@ def test_a_half_cached_snapshot_is_completed(
     ("misbehave", "says", "leaves"),
     [
         ("hang", "silent", 0),
+        ("hang-later", "silent", 0),
         ("stall-in-file", "silent", 3),
         ("break-off", "broke off", 3),
         ("refuse", "cannot be reached", 0),
