@@ -41,6 +41,7 @@ bench: $(STAMP)
 	$(BIN)/headclaims bench
 
 error-rates: $(STAMP)
+	$(BIN)/headclaims trials coverage
 	$(BIN)/headclaims trials false-alarms
 	$(BIN)/headclaims trials power
 

@@ -9,27 +9,29 @@ from headclaims import Component, Effects, Kind, NotAssessable, NullStatistic, P
 POSITION, EMBEDDING = Component(Part.POSITION), Component(Part.EMBEDDING)
 
 
-def assess(claim, ablations, components, favourable=None, kinds=tuple(Kind), by_construction=False, measured=None):
-    """Judge the effect of ablating components; without `favourable` there is no null."""
+def assess(claim, ablations, components, favourable=None, kinds=tuple(Kind), further=None):
+    """Judge the effect of ablating components, and how far rows move where that has a threshold.
+
+    Without `favourable` there is no null; `further` are arguments of `claim.check`.
+    """
     if claim.audit.settings.verdicts_only:
         kinds, favourable = (Kind.MEAN,), None
     under = {kind: ablations.target_under(components, kind) for kind in kinds}
     shown = {kind.value: ablated.effect for kind, ablated in under.items()}
-    claim.draw(effects=lambda: Effects.of(shown, claim.audit.settings.seed))
+    claim.draw(effects=lambda: Effects.of(shown))
     primary = under.pop(Kind.MEAN)
-    also: dict[str, Any] = {}
+    also: dict[str, Any] = {"conditions": {}, "measured": {}} | (further or {})
     if favourable is not None:
         relative = ablations.relative(components)
         also["nulls"] = [ablations.null(relative)]
         also["compared"] = NullStatistic("relative_variation", float(relative[0]), favourable)
-    variants = [claim.variant(kind.value, "effect", ablated.effect.value) for kind, ablated in under.items()]
     if claim.has_threshold("total_variation"):
-        variants.append(claim.variant("total variation", "total_variation", primary.variation))
-    measured = dict(measured or {})
-    measured |= {"total_variation": primary.variation, "clean_score": float(ablations.clean.scores[0])}
+        also["conditions"] = {"total_variation": primary.moved} | also["conditions"]
+    also["measured"] |= {"total_variation": primary.variation, "clean_score": float(ablations.clean.scores[0])}
     if Kind.AUTHOR in under:
-        measured["median_score"] = under[Kind.AUTHOR].median_score
-    claim.check("effect", primary.effect, measured=measured, variants=variants, by_construction=by_construction, **also)
+        also["measured"]["median_score"] = under[Kind.AUTHOR].median_score
+    variants = [claim.variant(kind.value, "effect", ablated.effect.value) for kind, ablated in under.items()]
+    claim.check("effect", primary.effect, variants=variants, **also)
 
 
 def require_before(target, what):
@@ -45,7 +47,7 @@ def without_rotary(kinds, checkpoint):
 
 @pytest.mark.claim("position-embedding-irrelevant")
 def test_position_embedding_irrelevant(claim, ablations, category_head, checkpoint):
-    """Without positions the category score stays where it is."""
+    """Without positions the pattern and its category score stay where they are."""
     category_head()
     # At each position the position embedding is its own mean over prompts: that kind would change nothing.
     kinds = tuple(kind for kind in Kind if kind is not Kind.POSITION_MEAN)
@@ -54,11 +56,17 @@ def test_position_embedding_irrelevant(claim, ablations, category_head, checkpoi
 
 @pytest.mark.claim("first-attention-irrelevant")
 def test_first_attention_irrelevant(claim, ablations, category_head, target):
-    """Every attention before the target is ablated by itself; the one that moves the score most decides."""
+    """Every attention before the target is ablated by itself; the largest effect and the largest variation decide."""
     category_head()
     require_before(target, "no attention comes before it")
-    most = max(attentions(target.layer), key=lambda c: abs(ablations.target_under([c]).effect.value))
-    assess(claim, ablations, [most], "low", measured={"attention": most.layer})
+    ablated = {attention: ablations.target_under([attention]) for attention in attentions(target.layer)}
+    strongest = max(ablated, key=lambda attention: abs(ablated[attention].effect.value))
+    moving = max(ablated, key=lambda attention: ablated[attention].variation)
+    further = {
+        "conditions": {"total_variation": ablated[moving].moved},
+        "measured": {"attention": strongest.layer, "moving_attention": moving.layer},
+    }
+    assess(claim, ablations, [strongest], "low", further=further)
 
 
 @pytest.mark.claim("position-and-attention-jointly-irrelevant")
@@ -73,7 +81,7 @@ def test_position_and_attention_jointly_irrelevant(claim, ablations, category_he
 def test_embedding_essential(claim, ablations, category_head):
     """Without the token embedding nothing tells one word from another."""
     category_head()
-    assess(claim, ablations, [EMBEDDING], by_construction=True)
+    assess(claim, ablations, [EMBEDDING])
 
 
 @pytest.mark.claim("direct-path-matters")
@@ -94,7 +102,7 @@ def test_first_mlp_essential(claim, ablations, category_head, target):
 
 @pytest.mark.claim("effective-embedding-sufficient")
 def test_effective_embedding_sufficient(claim, ablations, category_head, target):
-    """E alone gives a pattern with nearly the head's own category score."""
+    """E alone gives nearly the head's own pattern and category score."""
     category_head()
     patterns = ablations.patterns_from_E
     relative = ablations.relative_of(patterns)
@@ -103,15 +111,12 @@ def test_effective_embedding_sufficient(claim, ablations, category_head, target)
     others = {variant: ablations.from_E(variant, [target])[0] for variant in variants}
     under = {f"E {variant.value}": ablations.of_pattern(pattern).effect for variant, pattern in others.items()}
     shown = {f"E {Variant.MEAN.value}": primary.effect} | under
-    claim.draw(effects=lambda: Effects.of(shown, claim.audit.settings.seed))
+    claim.draw(effects=lambda: Effects.of(shown))
     claim.check(
         "effect",
         primary.effect,
-        measured={"total_variation": primary.variation},
+        conditions={"total_variation": primary.moved},
         nulls=[ablations.null(relative)],
         compared=NullStatistic("relative_variation", float(relative[0]), "low"),
-        variants=[
-            claim.variant("total variation", "total_variation", primary.variation),
-            *(claim.variant(name, "effect", effect.value) for name, effect in under.items()),
-        ],
+        variants=[claim.variant(name, "effect", effect.value) for name, effect in under.items()],
     )

@@ -46,7 +46,6 @@ def test_inertia(claim, spectrum, circuit):
     claim.check(
         "off_balance",
         float(abs(positive - spectrum.d_head) + abs(negative - spectrum.d_head)),
-        by_construction=True,
         measured={"positive": positive, "negative": negative, "rank_ratio": rank_ratio},
     )
 
@@ -64,7 +63,7 @@ def test_within_scatter_negative_between_positive(claim, audit, sets, maps, circ
 
     def smallest(found):
         """The smaller contrast where w < 0 < b in both, else how far the sign is missed."""
-        missed = max(max(of.w().value, -of.b) for of in found.values())
+        missed = max(max(of.w().value, -of.b().value) for of in found.values())
         return min(of.contrast().value for of in found.values()) if missed < 0 else -missed
 
     primary = scatters()
@@ -82,7 +81,7 @@ def test_within_scatter_negative_between_positive(claim, audit, sets, maps, circ
         "contrast",
         contrast["groups"],
         conditions={f"within_{name}": of.w() for name, of in primary.items()}
-        | {f"between_{name}": of.b for name, of in primary.items()},
+        | {f"between_{name}": of.b() for name, of in primary.items()},
         measured={"contrast_words": contrast["words"].value},
         compared=NullStatistic("smaller contrast", min(of.value for of in contrast.values()), "high"),
         nulls=[
@@ -104,6 +103,5 @@ def test_suppression_is_in_negative_directions(claim, sets, maps, circuit):
     claim.check(
         "share",
         found.D_negative / found.D,
-        by_construction=True,
         measured={"D": found.D, "D_negative": found.D_negative, "D_positive": found.D_positive},
     )

@@ -29,15 +29,18 @@ def test_alpha_moves_the_diagonal(claim, sets, maps, circuit):
     if found.D <= 0:
         raise NotAssessable(f"the diagonal is not dark: D = {found.D:.3g} nats on the group tokens, at offset 0")
     steered = SteeredMap.of(circuit, layer.vectors(groups.tokens), biased=False)
-    depth = np.array([diagonal(steered.at(alpha), groups.group).D for alpha in ALPHAS])
+    depth = np.array([diagonal(steered.at(alpha), groups.group).D.value for alpha in ALPHAS])
     line = np.polynomial.Polynomial.fit(ALPHAS, depth, 1)
     crossing = found.crossing
+    largest = Eigenspace.of(circuit).largest(circuit.W_Q.shape[1])
+    # Where no negative eigenvalue is kept it never crosses.
+    author = min(eigen_scatter(layer, largest, groups).crossing, 1e9)
     off = float(np.abs(line(np.array(ALPHAS)) - depth).max() / max(np.ptp(depth), 1e-300))
     claim.check(
         "crossing",
         crossing,
         conditions={"crossing_at_least": crossing, "curvature": off},
-        by_construction=True,
+        variants=[claim.variant("author", "crossing", author)],
         measured={f"D_at_{alpha:g}": float(value) for alpha, value in zip(ALPHAS, depth, strict=True)},
     )
 
@@ -50,17 +53,19 @@ def test_steering_keeps_categories(claim, audit, sets, maps, circuit, checkpoint
     steered = SteeredMap.of(circuit, maps[Variant.MEAN].layer.vectors(groups.tokens))
     texts = checkpoint.texts(groups.tokens)
     claim.draw(steered_blocks=lambda: SteeredBlocks.of(texts, groups.group, steered))
-    before, wanted = block_auc(steered.at(1.0), groups.group).value, claim.threshold("auc")
+    before, wanted = block_auc(steered.at(1.0), groups.group), claim.threshold("auc")
     if not wanted.holds(before):
         raise NotAssessable(f"no blocks to keep: AUC {before:.3g} at α = 1; wanted {wanted}")
 
     def of_halves():
         halves = random_halves(steered.values, HALVES, audit.settings.seed)
-        return np.array([steered.kept_blocks(groups.group, half).value for half in halves])
+        return np.array([steered.kept_blocks(groups.group, half) for half in halves])
 
+    author = SteeredMap.of(circuit, maps[Variant.MEAN].layer.vectors(groups.tokens), author=True)
     claim.check(
         "kept",
         steered.kept_blocks(groups.group),
+        variants=[claim.variant("author", "kept", author.kept_blocks(groups.group))],
         measured={"auc": before},
         nulls=[audit.nulls.draw(RANDOM_HALVES, of_halves)],
     )
@@ -90,5 +95,6 @@ def test_steering_works_in_the_model(claim, steering):
             "loss_at_1": steering.loss(1.0),
             "loss_at_-1": steering.loss(-1.0),
         },
+        variants=[claim.variant("author", "swing", steering.swing_of_author)],
         nulls=[steering.random_halves, steering.other_heads],
     )

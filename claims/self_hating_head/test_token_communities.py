@@ -3,22 +3,35 @@
 import numpy as np
 import pytest
 
-from headclaims import Threshold, TokenGraph, agreement
+from headclaims import Threshold, TokenGraph, VariantResult, agreements
 
 
 @pytest.mark.claim("communities-are-semantic")
 def test_communities_are_semantic(claim, attended):
     """Communities agree with categories more than permuted labels do at their 95th percentile."""
     found, permuted = attended.communities, attended.permuted_labels
-    claim.draw(token_map=lambda: TokenGraph.of(attended.texts, attended.graph, found, attended.labels))
+    first = found[0]
+    claim.draw(token_map=lambda: TokenGraph.of(attended.texts, attended.graph, first, attended.labels))
     stated = claim.threshold("quantile")
+
+    def above(values):
+        return Threshold(stated.relation, float(np.quantile(values, stated.value)))
+
+    ami, by_seed = agreements(found, attended.labels)
+    variants = []
+    if attended.words is not None:
+        of_words = agreements(found, attended.words)[0].value
+        variants = [VariantResult("no digits", of_words, above(attended.permuted_words).holds(of_words))]
     claim.check(
         "ami",
-        agreement(found, attended.labels),
-        threshold=Threshold(stated.relation, float(np.quantile(permuted.values, stated.value))),
+        ami,
+        threshold=above(permuted.values),
         nulls=[permuted, attended.other_heads],
+        variants=variants,
         measured={
-            "communities": len(set(found.tolist())),
+            "lowest_ami": by_seed.min(),
+            "highest_ami": by_seed.max(),
+            "communities": len(set(first.tolist())),
             "labelled": len(attended.labels),
             "own_in_top_four": attended.graph.own_share,
         },

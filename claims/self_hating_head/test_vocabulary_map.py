@@ -4,15 +4,17 @@ import pytest
 import torch
 
 from headclaims import (
+    OTHER_HEADS,
     Blocks,
+    Null,
     NullStatistic,
     TokenScores,
     Variant,
     block_auc,
+    block_distance,
     diagonal,
     head_margins,
     published_overlap,
-    relative_depth,
     share_above,
     sweep,
     top_attended,
@@ -36,16 +38,14 @@ def test_category_blocks(claim, audit, sets, maps, circuit, checkpoint):
     def scores(token_map):
         return token_map.layer.among(circuit, groups, biased=True)
 
-    def auc(token_map):
-        return block_auc(scores(token_map), groups.group)
-
     claim.draw(blocks=lambda: Blocks.of(checkpoint.texts(groups.tokens), groups.group, scores(maps[Variant.MEAN])))
 
     claim.check(
         "auc",
-        auc(maps[Variant.MEAN]),
+        block_auc(scores(maps[Variant.MEAN]), groups.group),
+        conditions={"distance": block_distance(scores(maps[Variant.MEAN]), groups.group)},
         nulls=[audit.nulls.other_maps("auc")],
-        variants=under_variants(claim, maps, "auc", lambda token_map: auc(token_map).value),
+        variants=under_variants(claim, maps, "auc", lambda token_map: block_auc(scores(token_map), groups.group)),
     )
 
 
@@ -53,9 +53,9 @@ def test_category_blocks(claim, audit, sets, maps, circuit, checkpoint):
 def test_dark_diagonal(claim, audit, sets, maps, circuit, offset_circuits):
     """The diagonal is darker than its block, on the group tokens and on the word list; biases are left out."""
     sets.require("groups")
-    both = {"groups_depth": sets.tokens.groups, "words_depth": sets.tokens.words}
+    both = {"groups": sets.tokens.groups, "words": sets.tokens.words}
 
-    def depths(token_map, at=circuit, turn=True):
+    def diagonals(token_map, at=circuit, turn=True):
         layer = token_map.layer
         found = {}
         for name, groups in both.items():
@@ -64,27 +64,22 @@ def test_dark_diagonal(claim, audit, sets, maps, circuit, offset_circuits):
             found[name] = diagonal(scores.matrix().numpy(), groups.group)
         return found
 
-    primary = depths(maps[Variant.MEAN])
-    depth = {name: relative_depth(of) for name, of in primary.items()}
-    at_offsets = {d: depths(maps[Variant.MEAN], at, False) for d, at in offset_circuits.items()}
-    smallest = {
-        f"offset {d}": min(relative_depth(of).value for of in found.values()) for d, found in at_offsets.items()
-    }
+    def smaller(found):
+        return min(of.D.value for of in found.values())
+
+    primary = diagonals(maps[Variant.MEAN])
+    depth = {f"{name}_depth": of.relative_depth for name, of in primary.items()}
+    at_offsets = {d: smaller(diagonals(maps[Variant.MEAN], at, False)) for d, at in offset_circuits.items()}
     claim.check(
-        "groups_depth",
-        depth["groups_depth"],
-        conditions={"words_depth": depth["words_depth"]},
-        measured={f"D_{name.removesuffix('_depth')}": of.D for name, of in primary.items()},
-        compared=NullStatistic("smaller depth", min(of.value for of in depth.values()), "high"),
-        nulls=[audit.nulls.other_maps(*both), audit.nulls.gaussian_maps(*both)],
+        "D_groups",
+        primary["groups"].D,
+        conditions={"D_words": primary["words"].D},
+        measured=depth,
+        compared=NullStatistic("smaller depth", min(depth.values()), "high"),
+        nulls=[audit.nulls.other_maps(*depth), audit.nulls.gaussian_maps(*depth)],
         variants=[
-            *(claim.variant(name, "groups_depth", value) for name, value in smallest.items()),
-            *under_variants(
-                claim,
-                maps,
-                "groups_depth",
-                lambda token_map: min(relative_depth(of).value for of in depths(token_map).values()),
-            ),
+            *(claim.variant(f"offset {d}", "D_groups", value) for d, value in at_offsets.items()),
+            *under_variants(claim, maps, "D_groups", lambda token_map: smaller(diagonals(token_map))),
         ],
     )
 
@@ -132,8 +127,19 @@ def test_case_variants_avoided(claim, sets, maps, circuit):
 
 
 @pytest.mark.claim("top-attended-are-kin")
-def test_top_attended_are_kin(claim, audit, sets, maps, circuit, checkpoint):
+def test_top_attended_are_kin(claim, audit):
     """The tokens that a category word attends to most are of its category, and not itself."""
+    if audit.recorded_kin is not None:
+        recorded = audit.recorded_kin
+        claim.check(
+            "mean_kin",
+            recorded.mean_kin,
+            conditions={"share_itself": recorded.share_itself},
+            measured={"probes": len(recorded.kin)},
+            nulls=[Null(OTHER_HEADS, None, missing="the file has the graph of one head")],
+        )
+        return
+    sets, maps, circuit, checkpoint = audit.sets, audit.maps, audit.qk, audit.checkpoint
     sets.require("probes")
     asked = sets.tokens.probes
 

@@ -12,7 +12,7 @@ from typing import Any
 from headclaims.errors import BadInput
 
 FORMATS = ("text", "markdown", "json", "html")
-STUDIES = ("counterfeits", "false-alarms", "power")
+STUDIES = ("counterfeits", "coverage", "false-alarms", "power")
 BENCHMARKS = Path("reports/benchmarks")
 
 
@@ -76,9 +76,13 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     alike.add_argument("--prompts", default="32", help="default: %(default)s")
     alike.add_argument("--top", type=_number, default=10, metavar="N", help="heads shown; default: %(default)s")
     alike.set_defaults(run=lambda options, _: _homologues(options))
-    trials = commands.add_parser("trials", help="what the claims are worth: counterfeits, false alarms, power")
+    trials = commands.add_parser(
+        "trials", help="what the claims are worth: counterfeits, coverage, false alarms, power"
+    )
     trials.add_argument("study", choices=STUDIES, help="run in a checkout, which keeps what was found")
-    trials.add_argument("names", nargs="*", metavar="NAME", help="counterfeits, or how many checkpoints or seeds")
+    trials.add_argument(
+        "names", nargs="*", metavar="NAME", help="counterfeits, or how many trials, checkpoints or seeds"
+    )
     trials.add_argument("--set", metavar="NAME", help="claim set under trial; default: the first that ships")
     trials.set_defaults(run=lambda options, _: _trials(options.study, options.names, options.set))
     bench = commands.add_parser("bench", help="the trend of benchmark ratios by commit; status 1 where one got worse")
@@ -124,13 +128,15 @@ def _new(folder: Path) -> int:
 
 def _trials(study: str, names: Sequence[str], claim_set: str | None) -> int:
     from headclaims.claim.shipped import find_sets
-    from headclaims.trials import counterfeits, false_alarms, power
+    from headclaims.trials import counterfeits, coverage, false_alarms, power
 
     folder = find_sets([claim_set] if claim_set else [])[0]
     if study == "counterfeits":
         return counterfeits.main(folder, names)
     if len(names) > 1 or not all(name.isdecimal() and int(name) for name in names):
         raise BadInput(f"trials {study} {' '.join(names)}: wanted how many, a whole number, 1 or more")
+    if study == "coverage":
+        return coverage.main(*map(int, names))
     main = {"false-alarms": false_alarms.main, "power": power.main}[study]
     return main(folder, *map(int, names))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from headclaims.audit.nulls import OTHER_HEADS
@@ -18,7 +19,14 @@ from headclaims.circuit.effective_embedding import Variant
 from headclaims.circuit.effective_pattern import effective_pattern
 from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.measures.ablation import AblationRuns, Component, Kind, Part
-from headclaims.measures.ablation_effects import effect, median_prompt_score, relative_variation, total_variation
+from headclaims.measures.ablation_effects import (
+    effect,
+    mean_variation,
+    median_prompt_score,
+    relative_variation,
+    row_variation,
+    total_variation,
+)
 from headclaims.measures.category_score import Survey, survey
 from headclaims.statistics.nulls import Null
 from headclaims.statistics.resampling import Resampled
@@ -29,17 +37,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ablated:
-    """The target's survey under a change, and how far its rows moved (total variation, 0 to 1)."""
+    """The target's survey under a change, and how far each of its rows moved (total variation, 0 to 1)."""
 
     survey: Survey
     clean: Survey
     target: Head
-    variation: float
+    row_variation: Float[np.ndarray, "prompt query"]
 
     @property
     def effect(self) -> Resampled:
-        """`ablation.effect` of the target."""
+        """The ablation's effect on the target's category score."""
         return effect(self.clean, self.survey, self.target)
+
+    @property
+    def moved(self) -> Resampled:
+        """How far rows moved in the mean, with an interval."""
+        return mean_variation(self.clean, self.row_variation)
+
+    @property
+    def variation(self) -> float:
+        """How far rows moved in the mean."""
+        return self.moved.value
 
     @property
     def median_score(self) -> float:
@@ -81,8 +99,8 @@ class Ablations:
 
     def of_pattern(self, pattern: np.ndarray) -> Ablated:
         """Return the target as it would be with this pattern [prompt, query, key] in place of its own."""
-        variation = float(total_variation(self.clean_patterns[0], pattern))
-        return Ablated(self._survey(pattern), self.clean, self.audit.target, variation)
+        moved = row_variation(self.clean_patterns[0], pattern)
+        return Ablated(self._survey(pattern), self.clean, self.audit.target, moved)
 
     def relative(self, components: Sequence[Component]) -> np.ndarray:
         """Return the total variation of each of `heads` over that under ablation of the embedding."""
@@ -95,7 +113,7 @@ class Ablations:
 
     def null(self, relative: np.ndarray) -> Null:
         """Return other heads' relative variation as a null population."""
-        return self.audit.nulls.draw(OTHER_HEADS, lambda: relative[1:])
+        return self.audit.nulls.draw(OTHER_HEADS, lambda: relative[1:], heads=self.heads[1:])
 
     def _variation(self, components: Sequence[Component]) -> np.ndarray:
         key = frozenset(components)

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from headclaims.audit import token_map
 from headclaims.audit.ablations import Ablations
-from headclaims.audit.graph import Attended, attended
+from headclaims.audit.graph import Attended, attended, recorded_kin
 from headclaims.audit.nulls import Nulls
 from headclaims.audit.settings import Settings
 from headclaims.audit.spectra import AllSpectra, spectra_of
 from headclaims.audit.steering import Parts, Steering, steering
+from headclaims.audit.templates import Templates, pair_arrays
 from headclaims.audit.token_map import TokenMap, token_maps, vocabulary_curve
 from headclaims.audit.token_sets import Sets
 from headclaims.audit.workspace import Workspace
@@ -31,10 +32,11 @@ from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.circuit.symmetric_skew import largest_skew_self_score, random_vectors
 from headclaims.measures.category_score import Survey, survey
 from headclaims.measures.layer_map import scatter_plane
-from headclaims.measures.other_heads import other_heads
-from headclaims.measures.three_rules import PairSurvey, survey_pairs
+from headclaims.measures.other_heads import MOST_OTHER_HEADS, other_heads
+from headclaims.measures.three_rules import PairSurvey
+from headclaims.measures.top_attended import TopAttended
 from headclaims.prompts.category import CategoryPrompts
-from headclaims.prompts.matched import MatchedPairs, SuccessionPrompts, matched_pairs, succession_prompts
+from headclaims.prompts.matched import SuccessionPrompts, matched_pairs, succession_prompts
 from headclaims.prompts.words import WordList
 from headclaims.vocabulary.cosine import SimilarityCurve
 
@@ -91,9 +93,19 @@ class Audit:
         """The heads that the evidence can tell of."""
         return self.workspace.heads
 
-    def beside(self, heads: Sequence[Head]) -> list[Head]:
-        """Return at most 48 of these heads as a null population beside the target; none under `--verdicts-only`."""
-        return [] if self.settings.verdicts_only else other_heads(self.target, heads, self.settings.seed)
+    @property
+    def heads_lacking(self) -> str | None:
+        """How many of the model's heads the survey holds, in words; None where it holds all."""
+        sizes = self.checkpoint.sizes
+        surveyed, model = len(self.workspace.attention_heads), sizes.n_layers * sizes.n_heads
+        return None if surveyed == model else f"the evidence holds {surveyed} of the model's {model} heads"
+
+    def beside(self, heads: Sequence[Head], most: int | None = MOST_OTHER_HEADS) -> list[Head]:
+        """Return these heads but the target as a null population; of more than `most` as many drawn by seed.
+
+        There are none under `--verdicts-only`.
+        """
+        return [] if self.settings.verdicts_only else other_heads(self.target, heads, self.settings.seed, most)
 
     def cached(self, compute: Callable[..., Mapping[str, Any]], *arguments: Any) -> dict[str, np.ndarray]:
         """Return the arrays of a computation marked by `headclaims.kept`, from the disk cache when present."""
@@ -178,6 +190,11 @@ class Audit:
         return attended(self)
 
     @cached_property
+    def recorded_kin(self) -> TopAttended | None:
+        """Whom category words attend to most by the edges of a recorded graph; None for other evidence."""
+        return recorded_kin(self)
+
+    @cached_property
     def ablations(self) -> Ablations:
         """Patterns under ablations of the components before the target's layer."""
         return Ablations(self)
@@ -217,6 +234,11 @@ class Audit:
         (pattern,) = torch.from_numpy(patterns_of(run, [target]))
         return survey(drawn.prompts, (target,), [(slice(None), pattern[:, None])]), drawn
 
+    @cached_property
+    def templates(self) -> Templates:
+        """The same on templates, prompts whose words stand with separators between them."""
+        return Templates(self)
+
     def first_pattern(self) -> np.ndarray:
         """Return the target's attention [query, key] on the first prompt: what a page draws."""
         checkpoint, prompts, target = self.checkpoint, self.prompts, self.target
@@ -232,6 +254,12 @@ class Audit:
         terms = self.workspace.ablated_terms(self.checkpoint.sizes.n_layers - 1)
         return self.workspace.model_heads, self.cached(scatter_plane, self.checkpoint, groups, terms)
 
+    @property
+    def choice(self) -> str:
+        """How the target was chosen, and on what."""
+        chosen_on = self.workspace.chosen_on
+        return self.chosen_by if chosen_on is None else f"{self.chosen_by}, on {chosen_on}"
+
     def header(self) -> list[str]:
         """Return what is audited, in lines for the top of a run."""
         c, s = self.checkpoint, self.settings
@@ -240,7 +268,7 @@ class Audit:
         words = s.words or self.workspace.lists.default
         return [
             f"checkpoint: {c.spec} ({c.kind}), fingerprint {fingerprint[:16] if fingerprint else 'none'}",
-            f"target head: {self.target.label}, chosen by {self.chosen_by}",
+            f"target head: {self.target.label}, chosen by {self.choice}",
             f"evidence: {', '.join(c.capabilities)}" + (f"; lacking {', '.join(lacking)}" if lacking else ""),
             f"prompts: {self.workspace.prompts_in_words}, words {words}, seed {s.seed}",
         ]
@@ -251,9 +279,3 @@ def skew_self_score_arrays(circuit: QKCircuit, vectors: Tensor, norm: float) -> 
     """Return the largest |xᵀ W_skew x| of these vectors, of ‖x‖²‖W_skew‖."""
     largest = largest_skew_self_score(circuit, vectors, norm)
     return {"largest": torch.tensor([largest], dtype=torch.float64)}
-
-
-@kept("pairs", version=3)
-def pair_arrays(checkpoint: Checkpoint, pairs: MatchedPairs, heads: tuple[Head, ...]) -> dict[str, np.ndarray]:
-    """Return what heads give to BOS from the last position of matched pairs: [head, side, pair]."""
-    return {"bos": survey_pairs(checkpoint, pairs, heads).bos}

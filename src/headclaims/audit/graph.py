@@ -15,13 +15,16 @@ from headclaims.checkpoint.recorded import RecordedGraph
 from headclaims.circuit.effective_embedding import Variant
 from headclaims.errors import NotAssessable
 from headclaims.measures.communities import (
+    FEWEST_LABELLED,
+    SEEDS,
     AttentionGraph,
     attention_graph,
     communities,
     graph_of_edges,
     labels,
-    permuted_agreements,
+    permuted_medians,
 )
+from headclaims.measures.top_attended import TopAttended, probes, top_edges
 from headclaims.statistics.nulls import DRAWS, Null
 
 if TYPE_CHECKING:
@@ -30,9 +33,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Attended:
-    """A graph with its tokens as text, the category of those that have one, and its communities.
+    """A graph with its tokens as text, the category of those that have one, and its communities [seed, token].
 
-    `permuted_labels` is the agreement of communities with labels dealt anew, `other_heads` that of other heads' graphs.
+    `permuted_labels` is the agreement of communities with labels dealt anew, `other_heads` that of other heads' graphs
+    by one seed each. `words` are the labels without the categories of digits, None where too few are left, and
+    `permuted_words` their agreement dealt anew.
     """
 
     graph: AttentionGraph
@@ -41,6 +46,8 @@ class Attended:
     communities: np.ndarray
     permuted_labels: Null
     other_heads: Null
+    words: Mapping[int, str] | None
+    permuted_words: np.ndarray | None
 
 
 def attended(audit: Audit) -> Attended:
@@ -51,10 +58,7 @@ def attended(audit: Audit) -> Attended:
     checkpoint = audit.checkpoint
     checkpoint.require(Capability.GRAPH)
     if isinstance(checkpoint, RecordedGraph):
-        if checkpoint.target != audit.target:
-            raise NotAssessable(
-                f"needs the graph of {audit.target.label}: the file has that of {checkpoint.target.label}"
-            )
+        _require_head(checkpoint, audit)
         graph = graph_of_edges(len(checkpoint.graph_tokens), checkpoint.edges, checkpoint.edge_scores)
         texts: Sequence[str] = checkpoint.graph_tokens
         categories = labels(texts, audit.workspace.lists.every)
@@ -69,14 +73,54 @@ def attended(audit: Audit) -> Attended:
         assert sets.tokens.labels is not None
         categories = dict(sets.tokens.labels)
         others = audit.nulls.other_maps("ami")
-    community = communities(graph)
-    permuted = audit.cached(permuted_agreement_arrays, community, categories, DRAWS, audit.settings.seed)["ami"]
-    return Attended(graph, texts, categories, community, Null(PERMUTED_LABELS, permuted), others)
+    by_seed = audit.cached(communities_by_seed, graph, SEEDS)["community"]
+    digits = {name for one in audit.workspace.lists.every for name in one.digits}
+    words = {token: name for token, name in categories.items() if name not in digits}
+
+    def permuted(tokens: Mapping[int, str]) -> np.ndarray:
+        return audit.cached(permuted_agreement_arrays, by_seed, tokens, DRAWS, audit.settings.seed)["ami"]
+
+    enough = len(words) >= FEWEST_LABELLED and len(set(words.values())) > 1
+    return Attended(
+        graph,
+        texts,
+        categories,
+        by_seed,
+        Null(PERMUTED_LABELS, permuted(categories)),
+        others,
+        words if enough else None,
+        permuted(words) if enough else None,
+    )
 
 
-@kept("permuted-agreements", version=4)
+@kept("communities", version=1)
+def communities_by_seed(graph: AttentionGraph, seeds: int) -> dict[str, np.ndarray]:
+    """Return the communities that the Leiden algorithm finds by each of so many seeds."""
+    return {"community": np.stack([communities(graph, seed) for seed in range(seeds)])}
+
+
+@kept("permuted-agreements", version=5)
 def permuted_agreement_arrays(
-    community: np.ndarray, categories: Mapping[int, str], n: int, seed: int
+    by_seed: np.ndarray, categories: Mapping[int, str], n: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Return the adjusted mutual information of communities with n permutations of the labels."""
-    return {"ami": permuted_agreements(community, categories, n, seed)}
+    """Return the agreement of communities with n permutations of the labels, the median over seeds."""
+    return {"ami": permuted_medians(by_seed, categories, n, seed)}
+
+
+def recorded_kin(audit: Audit) -> TopAttended | None:
+    """Return what category words attend to most by a recorded graph's edges; None for other evidence.
+
+    Raises NotAssessable where the graph is that of another head, or too few categories have words with edges.
+    """
+    checkpoint = audit.checkpoint
+    if not isinstance(checkpoint, RecordedGraph):
+        return None
+    _require_head(checkpoint, audit)
+    texts = checkpoint.graph_tokens
+    place = {text: number for number, text in enumerate(texts)}
+    return top_edges(probes(audit.workspace.lists.every, place.get, texts), checkpoint.edges.numpy())
+
+
+def _require_head(checkpoint: RecordedGraph, audit: Audit) -> None:
+    if checkpoint.target != audit.target:
+        raise NotAssessable(f"needs the graph of {audit.target.label}: the file has that of {checkpoint.target.label}")

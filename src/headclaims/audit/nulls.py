@@ -11,15 +11,23 @@ import torch
 from torch import Tensor
 
 from headclaims.cache import kept
-from headclaims.checkpoint.interface import Head
+from headclaims.checkpoint.interface import Capability, Head
 from headclaims.circuit.effective_embedding import Variant
 from headclaims.circuit.eigenspectrum import HeadSpectra, head_spectra, spectra_from, spectra_tensors
 from headclaims.circuit.gaussian_heads import gaussian_spans
 from headclaims.errors import BadInput, NotAssessable
 from headclaims.measures.category_score import Survey
 from headclaims.measures.gaussian_map import statistics_of_gaussian_heads
+from headclaims.measures.gaussian_survey import (
+    SURVEYS,
+    GaussianHeads,
+    PromptTokens,
+    Turns,
+    gaussian_survey_arrays,
+)
 from headclaims.measures.layer_map import LayerMap
 from headclaims.measures.map_statistics import statistics_of_other_heads
+from headclaims.measures.other_heads import MOST_OTHER_HEADS, MOST_WITH_ALL_MAPS
 from headclaims.measures.permuted_labels import best_of_all_heads, permuted_label_scores
 from headclaims.statistics.nulls import DRAWS, Null
 
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
 
 DRAWS_A_CHOICE = 20
 OTHER_HEADS, GAUSSIAN_HEADS, PERMUTED_LABELS = "other heads", "Gaussian heads", "permuted labels"
+GAUSSIAN_SURVEY = "Gaussian survey"
 
 
 class HasValue(Protocol):
@@ -50,26 +59,35 @@ class Nulls:
     def __init__(self, audit: Audit) -> None:
         self.audit = audit
 
-    def draw(self, population: str, values: Callable[[], np.ndarray], chosen_among: int = 1) -> Null:
+    def draw(
+        self, population: str, values: Callable[[], np.ndarray], chosen_among: int = 1, heads: Sequence[Head] = ()
+    ) -> Null:
         """Return a population of what `values` gives, one number a member.
 
-        `chosen_among` is the number of heads that the target was looked for among, where members were not.
+        `chosen_among` is the number of heads that the target was looked for among, where members were not. `heads` are
+        the members where these are heads: p among those of the target's layer is then recorded as well. Raises
+        ValueError where they are not one for each value.
         """
         if self.audit.settings.verdicts_only:
             return Null(population, None, missing="--verdicts-only")
-        return Null(population, values(), chosen_among=chosen_among)
+        members = values()
+        if heads and len(heads) != len(members):
+            raise ValueError(f"{population}: {len(members)} values of {len(heads)} heads; wanted one of each")
+        mates = np.array([head.layer == self.audit.target.layer for head in heads]) if heads else None
+        return Null(population, members, chosen_among=chosen_among, layer_mates=mates)
 
     def other_heads(self, statistic: HeadStatistic) -> Null:
-        """Return a statistic of single heads over at most 48 heads beside the target, all of its layer first.
+        """Return a statistic of single heads over all other heads that the evidence can tell of.
 
         `statistic` takes a head and returns a number, or a statistic with an interval, whose value counts. Heads of
         which it can't be taken are left out.
         """
         try:
-            heads = self.audit.beside(self.audit.heads)
+            heads = self.audit.beside(self.audit.heads, most=None)
         except BadInput as error:
             return Null(OTHER_HEADS, None, missing=str(error))
-        return self.draw(OTHER_HEADS, lambda: np.array([value for head in heads for value in _value(statistic, head)]))
+        value_of = {head: value for head in heads for value in _value(statistic, head)}
+        return self.draw(OTHER_HEADS, lambda: np.array(list(value_of.values())), heads=list(value_of))
 
     def permuted_labels(self, statistic: ScoreStatistic) -> Null:
         """Return a statistic of all heads' category scores, for whichever head is best, the list's labels dealt anew.
@@ -83,6 +101,30 @@ class Nulls:
         audit = self.audit
         return audit.cached(permuted_score_arrays, audit.survey, DRAWS, audit.settings.seed)["scores"]
 
+    def gaussian_survey(self, statistic: ScoreStatistic) -> Null:
+        """Return a statistic of all heads' category scores, for whichever head is best, every head being Gaussian.
+
+        The heads have their own scale and biases and read their own layer's effective embedding, on the same prompts.
+        There are 199 draws; `statistic` is as for `permuted_labels`. Missing where the evidence has no embedding, no
+        weights, or prompts that were recorded elsewhere.
+        """
+        try:
+            return self.draw(GAUSSIAN_SURVEY, lambda: best_of_all_heads(self._gaussian_scores, statistic))
+        except NotAssessable as error:
+            return Null(GAUSSIAN_SURVEY, None, missing=str(error))
+
+    @cached_property
+    def _gaussian_scores(self) -> np.ndarray:
+        audit, checkpoint = self.audit, self.audit.checkpoint
+        for capability in (Capability.INTERVENTIONS, Capability.EMBEDDING, Capability.QK):
+            checkpoint.require(capability)
+        heads = audit.survey.heads
+        prompts, tokens = PromptTokens.of(audit.prompts)
+        terms = audit.workspace.ablated_terms(max(head.layer for head in heads))
+        gaussian = GaussianHeads.of(checkpoint, heads, tokens, terms)
+        turns = Turns.of(checkpoint.rotation, audit.prompts.length)
+        return audit.cached(gaussian_survey_arrays, gaussian, prompts, turns, SURVEYS, audit.settings.seed)["scores"]
+
     @property
     def gaussian_draws(self) -> int:
         """How many Gaussian heads are drawn: 20 for each head that the target was chosen among let p fall to 0.049."""
@@ -94,13 +136,14 @@ class Nulls:
         Under `--head auto` or `all` the target is compared with the extreme of as many Gaussian draws as there were
         heads to choose among.
         """
+        every = self.audit.spectra
+        others = [head for head in every.heads if head != self.audit.target]
 
         def beside() -> np.ndarray:
-            every = self.audit.spectra
             return np.delete(statistic(every.spectra).double().numpy(), every.position(self.audit.target))
 
         return [
-            self.draw(OTHER_HEADS, beside),
+            self.draw(OTHER_HEADS, beside, heads=others),
             self.draw(
                 GAUSSIAN_HEADS,
                 lambda: statistic(self._gaussian_spectra).double().numpy(),
@@ -122,8 +165,11 @@ class Nulls:
         return spectra_from({name: torch.from_numpy(of) for name, of in arrays.items()}, audit.checkpoint.sizes.d_head)
 
     def other_maps(self, *statistics: str) -> Null:
-        """Return a map statistic over other heads, each on its own layer's E; of several the smallest."""
-        return self._of_maps(OTHER_HEADS, lambda: self._other_maps, statistics)
+        """Return a map statistic over other heads, each on its own layer's E; of several the smallest.
+
+        These are all heads of a model of up to 200, of a larger one 48 drawn by seed.
+        """
+        return self._of_maps(OTHER_HEADS, lambda: self._other_maps, statistics, heads=self._map_heads)
 
     def gaussian_maps(self, *statistics: str) -> Null:
         """Return a map statistic over Gaussian heads on the target's E; of several the smallest."""
@@ -134,9 +180,13 @@ class Nulls:
         return self.audit.maps[Variant.MEAN].layer
 
     @cached_property
+    def _map_heads(self) -> list[Head]:
+        heads = self.audit.workspace.model_heads
+        return self.audit.beside(heads, None if len(heads) <= MOST_WITH_ALL_MAPS else MOST_OTHER_HEADS)
+
+    @cached_property
     def _other_maps(self) -> dict[str, np.ndarray]:
-        audit, layer = self.audit, self._layer
-        heads = audit.beside(audit.workspace.model_heads)
+        audit, layer, heads = self.audit, self._layer, self._map_heads
         terms = audit.workspace.ablated_terms(max(head.layer for head in heads))
         return audit.cached(
             statistics_of_other_heads, audit.checkpoint, heads, layer.sets, terms, layer.turn, audit.settings.seed
@@ -154,14 +204,16 @@ class Nulls:
         arrays: Callable[[], dict[str, np.ndarray]],
         statistics: Sequence[str],
         chosen_among: int = 1,
+        heads: Sequence[Head] = (),
     ) -> Null:
-        def values() -> np.ndarray:
-            smallest = np.stack([arrays()[name] for name in statistics]).min(axis=0)
-            return smallest[~np.isnan(smallest)]
-
-        if not self.audit.settings.verdicts_only and any(name not in arrays() for name in statistics):
+        if self.audit.settings.verdicts_only:
+            return self.draw(population, lambda: np.empty(0))
+        if any(name not in arrays() for name in statistics):
             return Null(population, None, missing="no member has the statistic")
-        return self.draw(population, values, chosen_among)
+        smallest = np.stack([arrays()[name] for name in statistics]).min(axis=0)
+        known = ~np.isnan(smallest)
+        members = [head for head, has_value in zip(heads, known, strict=True) if has_value] if heads else ()
+        return self.draw(population, lambda: smallest[known], chosen_among, members)
 
 
 def _value(statistic: HeadStatistic, head: Head) -> list[float]:

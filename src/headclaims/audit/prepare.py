@@ -89,11 +89,11 @@ def choose_heads(workspace: Workspace, asked: str, auto: Auto) -> list[Head]:
 
 
 def auto_head(workspace: Workspace, auto: Auto) -> Head:
-    """Return the head with the lowest or highest score on the first half of the prompts."""
+    """Return the head with the lowest or highest score on prompts of other words than the run's."""
     ((end, name),) = auto.items()
     pick: Callable[[np.ndarray], np.intp] = np.argmin if end == "lowest" else np.argmax
     try:
-        heads, scores = HEAD_SCORES[name](workspace, workspace.all_prompts.halves()[0])
+        heads, scores = HEAD_SCORES[name](workspace, workspace.choosing_prompts)
     except NotAssessable as error:
         raise BadInput(f"--head auto: cannot be chosen on this evidence: {error}") from error
     return heads[int(pick(np.asarray(scores)))]

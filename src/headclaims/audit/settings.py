@@ -42,8 +42,9 @@ class Settings(BaseModel):
     head: str | None = _setting(
         None,
         "LxHy",
-        "target head by layer and index from 0, or several with commas; auto: looked for on one half of the prompts "
-        "and judged on the other; all: every head, each with a record; default: the set's",
+        "target head by layer and index from 0, or several with commas; auto: looked for on the words of another list, "
+        "or without one on one half of the prompts, and judged on the run's; all: every head, each with a record; "
+        "default: the set's",
         "L<layer>H<head>, as L1H5, auto or all",
     )
     words: str | None = _setting(

@@ -71,9 +71,9 @@ class Reading:
         scores = part_scores(self.circuit(head), self.at(head.layer), self.checkpoint.rotation, part)
         return scores.softmax(dim=-1).numpy()
 
-    def steered(self, head: Head) -> SteeredScores:
-        """Return a head's scores, whose eigenvalues can be scaled."""
-        return SteeredScores.of(self.circuit(head), self.at(head.layer), self.checkpoint.rotation)
+    def steered(self, head: Head, author: bool = False) -> SteeredScores:
+        """Return a head's scores, whose eigenvalues can be scaled: all of W_sym's, or as the write-up keeps them."""
+        return SteeredScores.of(self.circuit(head), self.at(head.layer), self.checkpoint.rotation, author)
 
     def cache_inputs(self) -> dict[str, Tensor | Callable[[], str]]:
         """Return what readings depend on."""
@@ -100,7 +100,7 @@ class Parts:
             clean = self.ablations.clean_patterns[1:]
             return audit.cached(symmetric_part_arrays, self.read, clean, others)["moved"]
 
-        return audit.nulls.draw(OTHER_HEADS, moved)
+        return audit.nulls.draw(OTHER_HEADS, moved, heads=others)
 
 
 class Steering:
@@ -128,6 +128,12 @@ class Steering:
         return Steered(self.clean, surveys, self.head)
 
     @cached_property
+    def swing_of_author(self) -> float:
+        """The swing where the d_head largest eigenvalues alone are kept, and W_skew is added."""
+        scores = self.read.steered(self.head, author=True)
+        return float(_swings(scores, self.clean, self.head, negative_part(scores.values)[None])[0])
+
+    @cached_property
     def random_halves(self) -> Null:
         """The swing of 99 random halves of the eigenvalues, of equal energy."""
         halves = random_halves(self.scores.values, HALVES, self.audit.settings.seed)
@@ -147,7 +153,7 @@ class Steering:
         audit = self.audit
         heads = audit.beside(audit.workspace.model_heads)
         return audit.nulls.draw(
-            OTHER_HEADS, lambda: audit.cached(other_swing_arrays, self.read, self.clean, heads)["swings"]
+            OTHER_HEADS, lambda: audit.cached(other_swing_arrays, self.read, self.clean, heads)["swings"], heads=heads
         )
 
     def loss(self, alpha: float) -> float:
@@ -175,7 +181,7 @@ def _swings(scores: SteeredScores, clean: Survey, head: Head, changes: np.ndarra
         steered = survey(clean.prompts, (head,), [(slice(None), pattern[:, None])])
         return float(self_preference(steered, head)[clean.has_kin].mean())
 
-    start = preference(scores.symmetric.softmax(dim=-1))
+    start = preference(scores.start.softmax(dim=-1))
     patterns = track(scores.patterns(-1.0, changes), "steered", len(changes))
     return np.array([preference(pattern) for pattern in patterns]) - start
 

@@ -17,7 +17,7 @@ from headclaims.audit.token_sets import Sets
 from headclaims.cache import Cache, kept
 from headclaims.checkpoint.interface import Capability, Checkpoint, Head, pattern_name, patterns_of
 from headclaims.circuit.effective_embedding import AblatedTerms, Variant, ablated_terms
-from headclaims.errors import BadInput
+from headclaims.errors import BadInput, NotAssessable
 from headclaims.measures.category_score import Survey, survey
 from headclaims.progress import track
 from headclaims.prompts.category import CategoryPrompts, category_prompts, recorded_prompts
@@ -55,7 +55,7 @@ class Workspace:
 
     @cached_property
     def all_prompts(self) -> CategoryPrompts:
-        """The prompts of the run, before `--head auto` sets one half aside."""
+        """The prompts of the run, before `--head auto` sets one half aside where it has to."""
         self.checkpoint.require(Capability.TOKENS)
         self.checkpoint.require(Capability.ATTENTION)
         recorded = self.checkpoint.recorded_tokens
@@ -66,8 +66,36 @@ class Workspace:
 
     @cached_property
     def prompts(self) -> CategoryPrompts:
-        """The prompts that claims are judged on: under `--head auto` the half that the head was not chosen on."""
-        return self.all_prompts.halves()[1] if self.settings.head == "auto" else self.all_prompts
+        """The prompts that claims are judged on.
+
+        Under `--head auto`, where the head was not chosen on another word list, they are the half that it was not
+        chosen on.
+        """
+        halved = self.settings.head == "auto" and self.choosing_words is None
+        return self.all_prompts.halves()[1] if halved else self.all_prompts
+
+    @cached_property
+    def choosing_words(self) -> WordList | None:
+        """The words that `--head auto` chooses on: another list's, less those in common with the run's.
+
+        None where no other list has words that count, or where prompts were recorded and can't be made.
+        """
+        if Capability.INTERVENTIONS in self.checkpoint.lacks:
+            return None
+        for words in self.lists.beside(self.word_list):
+            try:
+                return words.that_count(self.checkpoint.single_token, self.checkpoint.spec)
+            except NotAssessable:
+                continue
+        return None
+
+    @property
+    def choosing_prompts(self) -> CategoryPrompts:
+        """The prompts that `--head auto` chooses on: of other words, or the first half of the run's own."""
+        if self.choosing_words is None:
+            return self.all_prompts.halves()[0]
+        s, single_token = self.settings, self.checkpoint.single_token
+        return category_prompts(self.choosing_words, single_token, self.checkpoint.bos, s.prompts, s.seq_len, s.seed)
 
     @property
     def tokens(self) -> Tensor:
@@ -171,9 +199,14 @@ class Workspace:
             return f"{len(recorded)} x {len(recorded[0])}, recorded"
         if Capability.TOKENS in self.checkpoint.lacks:
             return "none"
-        drawn = f"{self.settings.prompts} x {self.settings.seq_len}"
-        halved = ", the head chosen on one half and judged on the other" if self.settings.head == "auto" else ""
-        return drawn + halved
+        return f"{self.settings.prompts} x {self.settings.seq_len}"
+
+    @property
+    def chosen_on(self) -> str | None:
+        """What `--head auto` chose the head on; None where a head was named."""
+        if self.settings.head != "auto":
+            return None
+        return "one half of the prompts" if self.choosing_words is None else f"the words {self.choosing_words.name}"
 
 
 def _patterns(checkpoint: Checkpoint, prompts: CategoryPrompts) -> Iterator[tuple[slice, Tensor]]:

@@ -17,6 +17,7 @@ Axes: `token` the tokens of all groups, `group`, `span` the at most 2·d_head ei
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclaims.circuit.qk_circuit import QKCircuit, symmetric_part
-from headclaims.statistics.resampling import OverTokens
+from headclaims.statistics.resampling import OverUnits, Within
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Eigenspace:
         values, vectors = torch.linalg.eigh(symmetric_part(R[:, :d_head] @ R[:, d_head:].T) * circuit.scale)
         return cls(values, Q @ vectors)
 
+    def largest(self, n: int) -> Eigenspace:
+        """Return the n eigenvalues largest in magnitude with their eigenvectors, as the write-up keeps d_head."""
+        kept = self.values.abs().topk(min(n, len(self.values))).indices.sort().values
+        return Eigenspace(self.values[kept], self.vectors[:, kept])
+
     def coordinates(self, tokens: Float[Tensor, "token d_model"]) -> Float[np.ndarray, "token span"]:
         """Return the coordinates of tokens along the eigenvectors."""
         return (tokens.double() @ self.vectors).numpy()
@@ -50,25 +56,24 @@ class Eigenspace:
 
 @dataclass(frozen=True)
 class Scatter:
-    """Scatter along eigenvectors: what each token contributes to the scatter of its group, and the scatter of groups.
+    """Scatter along eigenvectors, of each group's tokens and of the groups' means; `values` are the eigenvalues.
 
-    `within[i, k]` is n/(n − 1) (v_kᵀ(x_i − x̄))², whose mean over a group is the group's scatter; `between[k]` is
-    Σ (v_kᵀ(x̄_g − x̄))²/(G − 1) over the G group means. `values` are the eigenvalues.
+    `within[g, k]` is Σ_i (v_kᵀ(x_i − x̄))²/(n − 1) over the n tokens of group g, and `means[g, k]` is v_kᵀx̄.
     """
 
     values: Float[np.ndarray, " span"]
-    within: Float[np.ndarray, "token span"]
-    between: Float[np.ndarray, " span"]
-    group: Int[np.ndarray, " token"]
+    within: Float[np.ndarray, "group span"]
+    means: Float[np.ndarray, "group span"]
 
     @property
     def mean_within(self) -> Float[np.ndarray, " span"]:
         """v_kᵀ S_w v_k, the mean over groups of their scatter."""
-        return np.asarray(self._member @ self.within / self._member.sum(axis=1, keepdims=True)).mean(axis=0)
+        return np.asarray(self.within.mean(axis=0))
 
     @property
-    def _member(self) -> Float[np.ndarray, "group token"]:
-        return np.equal.outer(np.unique(self.group), self.group).astype(float)
+    def between(self) -> Float[np.ndarray, " span"]:
+        """v_kᵀ S_b v_k = Σ_g (v_kᵀ(x̄_g − x̄))²/(G − 1) over the G group means."""
+        return np.asarray(self.means.var(axis=0, ddof=1))
 
     @property
     def D(self) -> float:
@@ -90,32 +95,37 @@ class Scatter:
         """α* = −D₊/D₋, the factor on negative eigenvalues that makes D vanish; infinite where D₋ is 0."""
         return -self.D_positive / self.D_negative if self.D_negative > 0 else float("inf")
 
-    @property
-    def b(self) -> float:
-        """tr(W_sym S_b)/tr(|W_sym| S_b), in [−1, 1]: 1 where groups differ along positive eigenvectors alone."""
-        return _signed_share(self.values, self.between)
+    def b(self) -> Within:
+        """Return tr(W_sym S_b)/tr(|W_sym| S_b), in [−1, 1], with an interval over groups.
 
-    def w(self) -> OverTokens:
-        """Return tr(W_sym S_w)/tr(|W_sym| S_w), in [−1, 1], with an interval over tokens.
+        It is 1 where groups differ along positive eigenvectors alone.
+        """
+        return Within(OverUnits("groups", *self._jackknifed(self._b)), -1.0, 1.0)
+
+    def w(self) -> Within:
+        """Return tr(W_sym S_w)/tr(|W_sym| S_w), in [−1, 1], with an interval over groups.
 
         It is −1 where tokens of a group differ along negative eigenvectors alone.
         """
-        member = self._member
-        signed, size = self.within @ self.values, self.within @ np.abs(self.values)
+        return Within(OverUnits("groups", *self._jackknifed(self._w)), -1.0, 1.0)
 
-        def of_weights(weights: Float[np.ndarray, "resample token"]) -> Float[np.ndarray, " resample"]:
-            with np.errstate(invalid="ignore", divide="ignore"):
-                drawn = weights @ member.T
-                above = np.nansum((weights * signed) @ member.T / drawn, axis=1)
-                below = np.nansum((weights * size) @ member.T / drawn, axis=1)
-                return np.asarray(np.where(below > 0, above / below, 0.0))
+    def contrast(self) -> Within:
+        """Return the contrast b − w, in [−2, 2], with an interval over groups."""
+        contrast = self._jackknifed(lambda groups: self._b(groups) - self._w(groups))
+        return Within(OverUnits("groups", *contrast), -2.0, 2.0)
 
-        return OverTokens(len(self.group), of_weights)
+    def _b(self, groups: Int[np.ndarray, " chosen"]) -> float:
+        return _signed_share(self.values, self.means[groups].var(axis=0, ddof=1)) if len(groups) > 1 else float("nan")
 
-    def contrast(self) -> OverTokens:
-        """Return the contrast b − w, with an interval over tokens in which b stays fixed."""
-        w, b = self.w(), self.b
-        return OverTokens(w.n, lambda weights: b - w.of_weights(weights))
+    def _w(self, groups: Int[np.ndarray, " chosen"]) -> float:
+        return _signed_share(self.values, self.within[groups].mean(axis=0))
+
+    def _jackknifed(
+        self, statistic: Callable[[Int[np.ndarray, " chosen"]], float]
+    ) -> tuple[float, Float[np.ndarray, " group"]]:
+        """Return a statistic of all groups, and of all but each."""
+        groups = np.arange(len(self.means))
+        return statistic(groups), np.array([statistic(np.delete(groups, g)) for g in groups])
 
 
 def _signed_share(values: Float[np.ndarray, " span"], scatter: Float[np.ndarray, " span"]) -> float:
@@ -137,9 +147,8 @@ def scatter(
         raise ValueError(f"groups of {sizes.tolist()} tokens; wanted two or more groups of two or more")
     member = np.equal.outer(labels, group).astype(float)
     means = member @ coordinates / sizes[:, None]
-    n = sizes[np.searchsorted(labels, group)][:, None]
-    within = np.square(coordinates - means[np.searchsorted(labels, group)]) * n / (n - 1)
-    return Scatter(values, within, means.var(axis=0, ddof=1), group)
+    within = member @ np.square(coordinates - means[np.searchsorted(labels, group)]) / (sizes[:, None] - 1)
+    return Scatter(values, within, means)
 
 
 def contrasts(

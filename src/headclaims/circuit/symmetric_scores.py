@@ -12,25 +12,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headclaims.circuit.qk_circuit import QKCircuit, RotationAt, causal_scores
-from headclaims.statistics.resampling import OverTokens
+from headclaims.statistics.resampling import OverUnits
 
 
-def norm_ratio(circuit: QKCircuit, E: Float[Tensor, "token d_model"]) -> OverTokens:
-    """Return ‖E W_skew Eᵀ‖_F/‖E W_sym Eᵀ‖_F with an interval over rows; neither matrix is formed.
+def norm_ratio(circuit: QKCircuit, E: Float[Tensor, "token d_model"]) -> OverUnits:
+    """Return ‖E W_skew Eᵀ‖_F/‖E W_sym Eᵀ‖_F with an interval over words; neither matrix is formed.
 
-    With A = E W_QK Eᵀ = Q Kᵀ, row i of (A ± Aᵀ)/2 has the squared norm (‖A_i‖² + ‖Aᵀ_i‖² ± 2 A_i·Aᵀ_i)/4.
+    With A = E W_QK Eᵀ = Q Kᵀ, row i of (A ± Aᵀ)/2 has the squared norm (‖A_i‖² + ‖Aᵀ_i‖² ± 2 A_i·Aᵀ_i)/4. A word is
+    left out as query and as key: its row and its column, of equal norms, which share the entry A_ii of W_sym alone.
     """
     q, k = (E @ circuit.W_Q).double(), (E @ circuit.W_K).double()
     row = ((q @ (k.T @ k)) * q).sum(dim=1)
     column = ((k @ (q.T @ q)) * k).sum(dim=1)
     both = ((q @ (k.T @ q)) * k).sum(dim=1)
     symmetric, skew = (((row + column + sign * 2 * both) / 4).clamp_min(0).numpy() for sign in (1, -1))
-
-    def of_weights(weights: Float[np.ndarray, "resample token"]) -> Float[np.ndarray, " resample"]:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(np.sqrt((weights @ skew) / (weights @ symmetric)))
-
-    return OverTokens(len(q), of_weights)
+    own = (q * k).sum(dim=1).square().numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left_out = np.sqrt(np.maximum(skew.sum() - 2 * skew, 0) / (symmetric.sum() - 2 * symmetric + own))
+        return OverUnits("words", float(np.sqrt(skew.sum() / symmetric.sum())), left_out)
 
 
 def norm_ratios(

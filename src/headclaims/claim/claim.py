@@ -14,9 +14,10 @@ from headclaims.errors import NotAssessable, NotSupported
 from headclaims.record.entries import ClaimEntry
 from headclaims.report.claim_figures import ClaimFigures
 from headclaims.statistics.nulls import Null
-from headclaims.statistics.resampling import Interval, OverTokens, Resampled
+from headclaims.statistics.resampling import Estimate
 from headclaims.statistics.verdict import (
     Condition,
+    Flag,
     Measurement,
     NullStatistic,
     Threshold,
@@ -26,7 +27,7 @@ from headclaims.statistics.verdict import (
 )
 
 Number = int | float | np.generic
-Measured = Number | Resampled | OverTokens
+Measured = Number | Estimate
 """A statistic: a number, Python's or numpy's, or one with an interval."""
 
 
@@ -89,16 +90,15 @@ class Claim:
         variants: Sequence[VariantResult] = (),
         compared: NullStatistic | None = None,
         measured: Mapping[str, Number] | None = None,
-        by_construction: bool = False,
+        about_all_heads: bool = False,
         threshold: Threshold | None = None,
-        of_interval: Callable[[Interval], Mapping[str, Number]] | None = None,
     ) -> None:
         """Judge a statistic by its threshold and its nulls, and enter it into the record.
 
         The claim holds where the whole 95 % interval of `value` (or the number itself) is on the right side of the
         threshold, and those of all `conditions` are on theirs. `nulls` are compared with `value`, or with `compared`.
-        `measured` are further numbers for the record, `of_interval` those that come of the interval. `threshold` stands
-        in for the one that `thresholds.toml` has of `statistic`.
+        `measured` are further numbers for the record. `threshold` stands in for the one that `thresholds.toml` has of
+        `statistic`. A claim `about_all_heads` is flagged where the evidence holds some of the model's heads.
 
         Raises NotSupported, with what was measured and wanted, unless the claim is supported; ValueError where a number
         is not finite.
@@ -107,8 +107,6 @@ class Claim:
         main = self._condition(statistic, value, threshold)
         further = [self._condition(name, of) for name, of in (conditions or {}).items()]
         numbers = dict(measured or {})
-        if main.interval is not None and of_interval is not None:
-            numbers |= of_interval(main.interval)
         for condition in further:
             if condition.interval is None and condition.value == main.value:
                 continue  # a second limit on the statistic itself
@@ -120,21 +118,22 @@ class Claim:
             main.statistic,
             main.value,
             main.threshold,
-            resampled=isinstance(value, Resampled | OverTokens),
+            resampled=isinstance(value, Estimate),
             interval=main.interval,
-            n_prompts=value.rows.n_prompts if isinstance(value, Resampled) else None,
-            by_construction=by_construction,
+            n_prompts=value.n_prompts if isinstance(value, Estimate) else None,
+            by_construction=self.statement.by_construction,
             nulls=nulls,
             variants=variants,
             conditions=further,
             compared=compared,
+            heads_lacking=self.audit.heads_lacking if about_all_heads else None,
         )
         self._conclude(measurement, numbers)
 
     def _condition(self, statistic: str, value: Measured, threshold: Threshold | None = None) -> Condition:
         limit = threshold or self.threshold(statistic)
-        if isinstance(value, Resampled | OverTokens):
-            return Condition(statistic, value.value, limit, value.interval(self.audit.settings.seed))
+        if isinstance(value, Estimate):
+            return Condition(statistic, value.value, limit, value.interval())
         return Condition(statistic, float(value), limit)
 
     def _conclude(self, measurement: Measurement, numbers: Mapping[str, Number]) -> None:
@@ -197,7 +196,8 @@ def _plain(name: str, number: Number) -> int | float:
 def new_entry(claim_set: ClaimSet, claim_id: str) -> ClaimEntry:
     """Return an entry with what is known of a claim before it is measured."""
     stated = claim_set.claims[claim_id]
-    return ClaimEntry(claim_id, stated.group, stated.statement, stated.source, None)
+    flags = [Flag.BY_CONSTRUCTION] if stated.by_construction else []
+    return ClaimEntry(claim_id, stated.group, stated.statement, stated.source, None, flags)
 
 
 def not_assessable(claim_set: ClaimSet, claim_id: str, error: NotAssessable) -> ClaimEntry:

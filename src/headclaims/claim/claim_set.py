@@ -48,7 +48,10 @@ class Reported:
 
 @checked(config=STRICT)
 class Statement:
-    """What a claim says, how it is defined, where it stands in the write-up, and what was reported there."""
+    """What a claim says, how it is defined, where it stands in the write-up, and what was reported there.
+
+    One that is true `by_construction`, of any weights or given another claim, checks arithmetic and is counted apart.
+    """
 
     statement: str
     group: str = "Claims"
@@ -56,6 +59,7 @@ class Statement:
     source: str = ""
     reported: dict[str, Reported] = field(default_factory=dict)
     published: dict[str, list[str]] = field(default_factory=dict)
+    by_construction: bool = False
 
 
 @checked(config=STRICT)

@@ -121,6 +121,8 @@ def _claim_set(record: Record) -> str:
 def _chosen(record: Record) -> str:
     """How the head came to be the target: one that was looked for is judged on other prompts, by other nulls."""
     head = str(record.settings.get("head"))
+    if head == "auto" and record.target.chosen_on is not None:
+        return f"auto on {record.target.chosen_on}"
     return head if head in ("auto", "all") else "named"
 
 

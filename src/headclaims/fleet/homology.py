@@ -39,7 +39,7 @@ def behaviour(survey: Survey) -> Float[np.ndarray, "head feature"]:
     They are attention per kin over its uniform share; attention to itself, and per copy, over that per kin; and
     attention to BOS on rows with kin, and on rows without.
     """
-    kin, alone = survey.has_kin, ~survey.has_kin
+    kin, alone = survey.has_kin, survey.is_counted & ~survey.has_kin
     per_kin = survey.kin_mass[:, kin].sum(axis=1) / survey.n_kin[kin].sum()
     uniform = survey.uniform_share[kin].sum() / survey.n_kin[kin].sum()
     copies = kin & (survey.n_copies > 0)

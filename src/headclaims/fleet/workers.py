@@ -29,7 +29,7 @@ REFUSAL = "headclaims: "
 ALWAYS = (
     *("--import-mode=importlib", "--capture=no", "--tb=no", "--no-header", "--no-summary", "-q"),
     *("--disable-plugin-autoload", "-p", "headclaims.plugin"),
-    *("-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:unraisableexception"),
+    *("-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:unraisableexception", "-p", "no:logging"),
     *(
         "-o",
         "addopts=",

@@ -13,12 +13,23 @@ from headclaims.measures.category_score import Survey
 from headclaims.statistics.resampling import Resampled
 
 
+def row_variation(
+    clean: Float[np.ndarray, "*head prompt query key"], changed: Float[np.ndarray, "*head prompt query key"]
+) -> Float[np.ndarray, "*head prompt query"]:
+    """Return the total variation distance of each row (half L1): 0 unchanged, 1 disjoint."""
+    return np.asarray(np.abs(clean - changed).sum(axis=-1, dtype=np.float64) / 2)
+
+
 def total_variation(
     clean: Float[np.ndarray, "*head prompt query key"], changed: Float[np.ndarray, "*head prompt query key"]
 ) -> Float[np.ndarray, "*head"]:
-    """Return the total variation distance of rows (half L1), averaged over all rows: 0 unchanged, 1 disjoint."""
-    distance = np.abs(clean - changed).sum(axis=-1, dtype=np.float64) / 2
-    return np.asarray(distance.mean(axis=(-2, -1)))
+    """Return the total variation distance averaged over all rows."""
+    return np.asarray(row_variation(clean, changed).mean(axis=(-2, -1)))
+
+
+def mean_variation(survey: Survey, rows: Float[np.ndarray, "prompt query"]) -> Resampled:
+    """Return the mean of rows' total variation, with an interval over prompts and categories of the query."""
+    return Resampled(survey.grouped(rows.reshape(1, -1)), lambda means: means[:, 0])
 
 
 def relative_variation(
@@ -52,5 +63,6 @@ def margin_below_uniform(clean: Survey, head: Head) -> Resampled:
 
 def median_prompt_score(survey: Survey, head: Head) -> float:
     """Return the median over prompts of the category score, in nats, as the write-up reports it for ablations."""
-    rows = survey.row_scores[survey.position(head)].reshape(len(survey.prompts), survey.prompts.length)
-    return float(np.median(rows.mean(axis=1)))
+    shape = len(survey.prompts), survey.prompts.length
+    rows, counted = survey.row_scores[survey.position(head)].reshape(shape), survey.is_counted.reshape(shape)
+    return float(np.median((rows * counted).sum(axis=1) / counted.sum(axis=1)))

@@ -22,7 +22,7 @@ from torch import Tensor
 from headclaims.checkpoint.interface import Head
 from headclaims.errors import NotAssessable
 from headclaims.prompts.category import CategoryPrompts, kin
-from headclaims.statistics.resampling import GroupedRows, Resampled
+from headclaims.statistics.resampling import GroupedRows
 
 SCORE_FLOOR = 1e-12
 
@@ -54,8 +54,18 @@ class Survey:
 
     @cached_property
     def word_of_row(self) -> Int[np.ndarray, " row"]:
-        """Word at each row's query position, −1 at BOS."""
+        """Word at each row's query position, −1 where there is none of the list."""
         return self.prompts.word_at.reshape(-1)
+
+    @cached_property
+    def is_first(self) -> Bool[np.ndarray, " row"]:
+        """Whether a row is that of position 0."""
+        return np.tile(np.arange(self.prompts.length) == 0, len(self.prompts))
+
+    @cached_property
+    def is_counted(self) -> Bool[np.ndarray, " row"]:
+        """Whether a row enters statistics: that of a word of the list, or of position 0."""
+        return (self.word_of_row >= 0) | self.is_first
 
     @cached_property
     def word_counts(self) -> Float[np.ndarray, "row word"]:
@@ -65,13 +75,26 @@ class Survey:
         return before.reshape(-1, before.shape[-1])
 
     @cached_property
-    def _kin(self) -> Bool[np.ndarray, "row word"]:
+    def is_kin(self) -> Bool[np.ndarray, "row word"]:
+        """Which words are kin of each row's word."""
         return np.pad(kin(self.prompts.words), ((0, 1), (0, 0)))[self.word_of_row]
 
     @cached_property
     def n_kin(self) -> Float[np.ndarray, " row"]:
         """Number of earlier positions that hold kin of the row's word."""
-        return (self.word_counts * self._kin).sum(axis=1)
+        return (self.word_counts * self.is_kin).sum(axis=1)
+
+    @cached_property
+    def is_other(self) -> Bool[np.ndarray, "row word"]:
+        """Which words are of other categories than each row's word."""
+        category = np.asarray(self.prompts.words.category_of_word)
+        apart = np.not_equal.outer(category, category)
+        return np.pad(apart, ((0, 1), (0, 0)))[self.word_of_row]
+
+    @cached_property
+    def n_others(self) -> Float[np.ndarray, " row"]:
+        """Number of earlier positions that hold words of other categories than the row's word."""
+        return (self.word_counts * self.is_other).sum(axis=1)
 
     @cached_property
     def n_copies(self) -> Float[np.ndarray, " row"]:
@@ -81,12 +104,17 @@ class Survey:
     @cached_property
     def kin_mass(self) -> Float[np.ndarray, "head row"]:
         """Attention to earlier kin of the row's word, summed."""
-        return np.einsum("hrw,rw->hr", self.word_mass, self._kin, dtype=np.float64)
+        return np.einsum("hrw,rw->hr", self.word_mass, self.is_kin, dtype=np.float64)
 
     @cached_property
     def copy_mass(self) -> Float[np.ndarray, "head row"]:
         """Attention to earlier copies of the row's own word, summed."""
         return _own_word(self.word_mass, self.word_of_row)
+
+    @cached_property
+    def other_mass(self) -> Float[np.ndarray, "head row"]:
+        """Attention to earlier words of other categories, summed."""
+        return np.einsum("hrw,rw->hr", self.word_mass, self.is_other, dtype=np.float64)
 
     @cached_property
     def has_kin(self) -> Bool[np.ndarray, " row"]:
@@ -95,14 +123,19 @@ class Survey:
 
     @cached_property
     def row_scores(self) -> Float[np.ndarray, "head row"]:
-        """−ln max(Σ_j A[i,j] M[i,j], 1e-12) in nats, where M is `target_mask`: earlier kin, or BOS without kin."""
+        """−ln max(Σ_j A[i,j] M[i,j], 1e-12) in nats, where M is `target_mask`: earlier kin, or BOS without kin.
+
+        Raises NotAssessable where prompts don't begin with BOS.
+        """
+        if not self.prompts.begin_with_bos:
+            raise NotAssessable("recorded prompts do not begin with BOS: rows without kin have no target")
         target = np.where(self.has_kin, self.kin_mass, self.bos)
         return -np.log(np.maximum(target, SCORE_FLOOR))
 
     @cached_property
     def scores(self) -> Float[np.ndarray, " head"]:
-        """Category score of each head: the mean of its row scores, in nats; lower is better."""
-        return self.row_scores.mean(axis=1)
+        """Category score of each head: the mean of its counted rows' scores, in nats; lower is better."""
+        return self.row_scores[:, self.is_counted].mean(axis=1)
 
     @cached_property
     def uniform_share(self) -> Float[np.ndarray, " row"]:
@@ -113,20 +146,21 @@ class Survey:
     @property
     def uniform_score(self) -> float:
         """Category score u of uniform causal attention, in nats."""
-        return float(-np.log(self.uniform_share).mean())
+        return float(-np.log(self.uniform_share[self.is_counted]).mean())
 
     def grouped(
         self, values: Float[np.ndarray, "statistic row"], rows: Bool[np.ndarray, "#statistic row"] | None = None
     ) -> GroupedRows:
-        """Sum and count row values (of all rows by default) by prompt and by the query's category, for resampling.
+        """Sum and count row values (of all counted rows by default) by prompt and by the query's category.
 
-        Row 0 of a prompt has no category: it is in the last group, which is never left out.
+        Row 0 of a prompt has no category: it is in the last group, which is never left out. Rows of other tokens that
+        are no words of the list enter nothing.
         """
         n_categories = len(self.prompts.words.categories)
         category = np.where(self.prompts.category_at < 0, n_categories, self.prompts.category_at)
         member = np.eye(n_categories + 1)[category]
         shape = (len(values), len(self.prompts), self.prompts.length)
-        included = np.broadcast_to(True if rows is None else rows, values.shape)
+        included = np.broadcast_to(self.is_counted if rows is None else rows & self.is_counted, values.shape)
         sums = np.einsum("snr,nrc->snc", np.where(included, values, 0.0).reshape(shape), member)
         counts = np.einsum("snr,nrc->snc", included.astype(float).reshape(shape), member)
         return GroupedRows(sums, counts)
@@ -171,41 +205,3 @@ def survey(
         bos.reshape(len(heads), rows),
         own.reshape(len(heads), rows),
     )
-
-
-def gap_to_runner_up(scores: Float[np.ndarray, "*batch head"], target: int) -> Float[np.ndarray, "*batch"]:
-    """Return the lowest score of the other heads minus the target's, in nats: positive iff the target is lowest."""
-    return np.asarray(np.delete(scores, target, axis=-1).min(axis=-1) - scores[..., target])
-
-
-HEADS_IN_LINE = 10
-SMALLEST_GAP = 1e-12
-
-
-def outlier_ratio(scores: Float[np.ndarray, "*batch head"], target: int) -> Float[np.ndarray, "*batch"]:
-    """Divide the gap to the runner-up by the median of the nine gaps between neighbours among the ten lowest scores.
-
-    Raises ValueError for fewer than ten heads.
-    """
-    if scores.shape[-1] < HEADS_IN_LINE:
-        raise ValueError(f"{scores.shape[-1]} heads; wanted {HEADS_IN_LINE} or more")
-    lowest = np.sort(np.partition(scores, HEADS_IN_LINE - 1, axis=-1)[..., :HEADS_IN_LINE], axis=-1)
-    typical = np.median(np.diff(lowest, axis=-1), axis=-1)
-    # Where the ten heads tie the median gap is 0; the floor makes the ratio large but finite.
-    return np.asarray(gap_to_runner_up(scores, target) / np.maximum(typical, SMALLEST_GAP))
-
-
-def score_gap(survey: Survey, head: Head) -> Resampled:
-    """Return the `gap_to_runner_up` of a head in a survey, in nats; raises NotAssessable where it is the only one."""
-    if len(survey.heads) < 2:
-        raise NotAssessable("1 head; wanted another to be the runner-up")
-    position = survey.position(head)
-    return Resampled(survey.grouped(survey.row_scores), lambda means: gap_to_runner_up(means, position))
-
-
-def score_outlier(survey: Survey, head: Head) -> Resampled:
-    """Return the `outlier_ratio` of a head in a survey; raises NotAssessable for fewer than ten heads."""
-    if len(survey.heads) < HEADS_IN_LINE:
-        raise NotAssessable(f"{len(survey.heads)} heads; wanted {HEADS_IN_LINE}, whose gaps are compared")
-    position = survey.position(head)
-    return Resampled(survey.grouped(survey.row_scores), lambda means: outlier_ratio(means, position))

@@ -1,6 +1,7 @@
 """Communities in the graph of each token's highest-scoring keys, and their agreement with semantic categories.
 
-Needs leidenalg, igraph and scikit-learn, the extra `communities`. Axes: `edge` (source, target), `token` the graph's.
+Needs leidenalg, igraph and scikit-learn, the extra `communities`. Axes: `edge` (source, target), `token` the graph's,
+`seed` runs of the Leiden algorithm, which chance decides in part.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from torch import Tensor
 from headclaims.errors import NotAssessable
 from headclaims.measures.top_attended import form, memberships, merged
 from headclaims.prompts.words import WordList
+from headclaims.statistics.resampling import OverUnits, Within
 from headclaims.vocabulary.scores import TokenScores, sweep
 
 EDGES_A_TOKEN = 4
 LARGEST = 512
+SEEDS = 10
 ITERATIONS = 2
 FEWEST_LABELLED = 30
 
@@ -88,13 +91,44 @@ def labels(texts: Sequence[str], lists: Sequence[WordList]) -> dict[int, str]:
     return category_of
 
 
+def agreements(
+    by_seed: Int[np.ndarray, "seed token"], label: Mapping[int, str]
+) -> tuple[Within, Float[np.ndarray, " seed"]]:
+    """Return the median over seeds of the `agreement`, with an interval over categories, and that of each seed.
+
+    A category is left out with all its tokens; the communities, which are of all tokens, stay. Raises NotAssessable
+    where the extra is missing.
+    """
+
+    def of(tokens: Mapping[int, str]) -> Float[np.ndarray, " seed"]:
+        return np.array([agreement(community, tokens) for community in by_seed])
+
+    rest = [{token: name for token, name in label.items() if name != out} for out in dict.fromkeys(label.values())]
+    each = of(label)
+    median = OverUnits("categories", float(np.median(each)), np.array([np.median(of(tokens)) for tokens in rest]))
+    return Within(median, -1.0, 1.0), each
+
+
 def agreement(community: Int[np.ndarray, " token"], label: Mapping[int, str]) -> float:
     """Compute the adjusted mutual information of communities and categories over labelled tokens.
 
     0 is chance level, 1 identity. Raises NotAssessable where the extra is missing.
     """
-    tokens = list(label)
-    return _ami([label[token] for token in tokens], community[tokens].tolist())
+    members, categories = _numbered(community, label)
+    shape = int(categories.max()) + 1, int(members.max()) + 1
+    table = np.bincount(categories * shape[1] + members, minlength=shape[0] * shape[1])
+    return float(_adjusted(table[None], shape)[0])
+
+
+def permuted_medians(
+    by_seed: Int[np.ndarray, "seed token"], label: Mapping[int, str], n: int, seed: int
+) -> Float[np.ndarray, " permutation"]:
+    """Compute the median over seeds of the `agreement` under n permutations, each the same for all seeds.
+
+    Raises NotAssessable where the extra is missing.
+    """
+    by_permutation = [permuted_agreements(community, label, n, seed) for community in by_seed]
+    return np.asarray(np.median(by_permutation, axis=0))
 
 
 def permuted_agreements(
@@ -102,38 +136,47 @@ def permuted_agreements(
 ) -> Float[np.ndarray, " permutation"]:
     """Compute the `agreement` under n random permutations of the labels among the labelled tokens.
 
-    In (I − E I)/((H₁ + H₂)/2 − E I) a permutation changes the mutual information I alone: the entropies H and the
-    expectation E I depend on the marginals. Raises NotAssessable where the extra is missing.
+    Raises NotAssessable where the extra is missing.
     """
-    try:
-        from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
-    except ImportError as error:
-        raise NotAssessable(_missing(error)) from error
-    tokens, generator = list(label), np.random.default_rng([seed, 6])
+    members, categories = _numbered(community, label)
+    shape, generator = (int(categories.max()) + 1, int(members.max()) + 1), np.random.default_rng([seed, 6])
+    tables = [
+        np.bincount(generator.permutation(categories) * shape[1] + members, minlength=shape[0] * shape[1])
+        for _ in range(n)
+    ]
+    return _adjusted(np.stack(tables), shape)
+
+
+def _numbered(
+    community: Int[np.ndarray, " token"], label: Mapping[int, str]
+) -> tuple[Int[np.ndarray, " labelled"], Int[np.ndarray, " labelled"]]:
+    """Return the community and the category of each labelled token, as numbers from 0."""
+    tokens = list(label)
     _, members = np.unique(community[tokens], return_inverse=True)
     _, categories = np.unique([label[token] for token in tokens], return_inverse=True)
-    table = contingency_matrix(categories, members)
-    expected = expected_mutual_information(contingency_matrix(categories, members, sparse=True), len(tokens))
-    entropy_sum = sum(special.entr(table.sum(axis=axis) / len(tokens)).sum() for axis in (0, 1))
-    if entropy_sum == 0:
-        return np.ones(n)
-    counts = np.stack(
-        [
-            np.bincount(generator.permutation(categories) * table.shape[1] + members, minlength=table.size)
-            for _ in range(n)
-        ]
-    )
-    # I = H₁ + H₂ − the entropy of the table.
-    mutual = entropy_sum - special.entr(counts / len(tokens)).sum(axis=1)
-    return np.asarray((mutual - expected) / (entropy_sum / 2 - expected))
+    return members, categories
 
 
-def _ami(categories: Sequence[str], members: Sequence[int]) -> float:
+def _adjusted(tables: Int[np.ndarray, "table cell"], shape: tuple[int, int]) -> Float[np.ndarray, " table"]:
+    """Compute (I − E I)/((H₁ + H₂)/2 − E I) of contingency tables of this shape that have the same marginals.
+
+    The mutual information I differs among them alone: the entropies H and the expectation E I depend on the marginals.
+    scikit-learn's own function checks its arguments for longer than it computes.
+    """
     try:
-        from sklearn.metrics import adjusted_mutual_info_score
+        from sklearn.metrics.cluster import expected_mutual_information
     except ImportError as error:
         raise NotAssessable(_missing(error)) from error
-    return float(adjusted_mutual_info_score(categories, members))
+    first = tables[0].reshape(shape)
+    n = int(first.sum())
+    both = sum(special.entr(first.sum(axis=axis) / n).sum() for axis in (0, 1))
+    if both == 0:
+        return np.ones(len(tables))
+    expected = expected_mutual_information(first, n)
+    # I = H₁ + H₂ − the entropy of the table.
+    mutual = both - special.entr(tables / n).sum(axis=1)
+    spread = both / 2 - expected
+    return np.asarray((mutual - expected) / np.copysign(max(abs(spread), np.finfo(float).eps), spread))
 
 
 def _missing(error: ImportError) -> str:

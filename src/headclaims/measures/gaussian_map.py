@@ -28,7 +28,7 @@ from headclaims.threads import each_in_one_thread
 GAUSSIAN_AT_ONCE = 16
 
 
-@kept("map-of-gaussian-heads", version=8)
+@kept("map-of-gaussian-heads", version=9)
 def statistics_of_gaussian_heads(
     layer: LayerMap, n: int, d_head: int, seed: int
 ) -> dict[str, Float[np.ndarray, " head"]]:

@@ -95,4 +95,4 @@ def scatter_plane(checkpoint: Checkpoint, groups: Groups, terms: AblatedTerms) -
         return scatters
 
     by_head = list(chain.from_iterable(each_in_one_thread(of_layer, layers, "scatter of all heads")))
-    return {"within": np.array([s.w().value for s in by_head]), "between": np.array([s.b for s in by_head])}
+    return {"within": np.array([s.w().value for s in by_head]), "between": np.array([s.b().value for s in by_head])}

@@ -20,12 +20,12 @@ from headclaims.circuit.qk_circuit import QKCircuit, Rotation
 from headclaims.circuit.scatter import Eigenspace
 from headclaims.circuit.symmetric_scores import norm_ratio
 from headclaims.errors import NotAssessable
-from headclaims.measures.category_blocks import block_auc, diagonal, relative_depth
+from headclaims.measures.category_blocks import block_auc, diagonal
 from headclaims.measures.communities import agreement, attention_graph, communities
 from headclaims.measures.head_batch import Projected, head_batch
 from headclaims.measures.layer_map import LayerMap, eigen_scatter
 from headclaims.measures.similar_words import shares_above
-from headclaims.measures.similarity_peak import peak, score_by_similarity
+from headclaims.measures.similarity_peak import peak
 from headclaims.measures.token_sets import TokenSets
 from headclaims.measures.top_attended import top_attended_by
 from headclaims.progress import track
@@ -47,15 +47,15 @@ def statistics_of(
     spaces = [Eigenspace.of(circuit) for circuit in circuits]
     values_of["words_contrast"] = [eigen_scatter(layer, space, sets.words).contrast().value for space in spaces]
     values_of["words_depth"] = [
-        relative_depth(diagonal(layer.among(c, sets.words, False), sets.words.group)).value for c in circuits
+        diagonal(layer.among(c, sets.words, False), sets.words.group).relative_depth for c in circuits
     ]
     if sets.groups is not None:
         group = sets.groups.group
         values_of["groups_depth"] = [
-            relative_depth(diagonal(layer.among(c, sets.groups, False), group)).value for c in circuits
+            diagonal(layer.among(c, sets.groups, False), group).relative_depth for c in circuits
         ]
         values_of["groups_contrast"] = [eigen_scatter(layer, space, sets.groups).contrast().value for space in spaces]
-        values_of["auc"] = [block_auc(layer.among(c, sets.groups, True), group).value for c in circuits]
+        values_of["auc"] = [block_auc(layer.among(c, sets.groups, True), group) for c in circuits]
     if sets.probes is not None:
         probe_tokens = torch.from_numpy(sets.probes.tokens)
         x = layer.vectors(probe_tokens)
@@ -75,11 +75,11 @@ def statistics_of(
         bins = layer.bins
     except NotAssessable:
         return statistics
-    statistics["peak"] = np.array([peak(score_by_similarity(layer.common_scores(c), bins)).value for c in circuits])
+    statistics["peak"] = np.array([peak(layer.common_scores(c), bins).value for c in circuits])
     return statistics
 
 
-@kept("map-of-other-heads", version=8)
+@kept("map-of-other-heads", version=9)
 def statistics_of_other_heads(
     checkpoint: Checkpoint,
     heads: Sequence[Head],

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from headclaims.measures.category_score import SCORE_FLOOR, Survey, gap_to_runner_up
+from headclaims.measures.category_score import SCORE_FLOOR, Survey
+from headclaims.measures.lowest_score import gap_to_runner_up
 from headclaims.statistics.nulls import DRAWS
 
 
@@ -23,13 +24,12 @@ def permuted_label_scores(
     generator = np.random.default_rng(seed)
     labels = np.asarray(survey.prompts.words.category_of_word)
     permuted = np.stack([generator.permutation(labels) for _ in range(n)])
-    n_rows = len(survey.word_of_row)
+    n_rows = int(survey.is_counted.sum())
     totals = torch.zeros(len(survey.heads), n, dtype=torch.float64)
     word_mass = torch.from_numpy(survey.word_mass)
     counts = torch.from_numpy(survey.word_counts).float()
     bos = torch.from_numpy(survey.bos).float()
-    without = survey.word_of_row < 0
-    totals += -torch.log(bos[:, torch.from_numpy(without)].clamp_min(SCORE_FLOOR)).double().sum(1, keepdim=True)
+    totals += -torch.log(bos[:, torch.from_numpy(survey.is_first)].clamp_min(SCORE_FLOOR)).double().sum(1, keepdim=True)
     for word in range(len(labels)):
         rows = torch.from_numpy(np.flatnonzero(survey.word_of_row == word))
         if not len(rows):

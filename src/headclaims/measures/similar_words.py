@@ -17,7 +17,7 @@ from torch import Tensor
 
 from headclaims.circuit.qk_circuit import QKCircuit, Rotation
 from headclaims.measures.head_batch import HeadBatch, Projected, project
-from headclaims.statistics.resampling import OverTokens
+from headclaims.statistics.resampling import Within, mean_over
 
 NEAREST, RANDOM = 10, 100
 ROWS_AT_ONCE = 512
@@ -122,10 +122,9 @@ def head_margins(space: WordSpace, circuit: QKCircuit, turn: Rotation | None) ->
     return {name: margin[0] for name, margin in vars(margins(space, head, Projected.of(space.words, head))).items()}
 
 
-def share_above(margin: Float[Tensor, " word"]) -> OverTokens:
+def share_above(margin: Float[Tensor, " word"]) -> Within:
     """Return the share of words whose margin is above 0, with an interval over words."""
-    above = (margin > 0).double().numpy()
-    return OverTokens(len(above), lambda weights: weights @ above / weights.sum(axis=1))
+    return Within(mean_over("words", (margin > 0).double().numpy()), 0.0, 1.0)
 
 
 def shares_above(space: WordSpace, heads: HeadBatch, words: Projected) -> dict[str, Float[np.ndarray, " head"]]:

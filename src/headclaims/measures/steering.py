@@ -1,7 +1,8 @@
 """Steering: the negative eigenvalues of W_sym scaled by α, in the vocabulary map and in the model.
 
 W(α) = W_sym + (α − 1) W₋, where W₋ is the part of the negative eigenvalues. Its rank can be 2·d_head, more than factors
-W_Q and W_K can hold, so the scores are changed rather than the weights. Axes: `prompt`, `query` and `key` positions,
+W_Q and W_K can hold, so the scores are changed rather than the weights. The write-up (`author`) keeps only the d_head
+eigenvalues of W_sym that are largest in magnitude, and adds W_skew. Axes: `prompt`, `query` and `key` positions,
 `pair` all (query, key ≤ query) of a prompt, `eigenvalue` the at most 2·d_head of W_sym, ascending, `change` ways of
 weighting them.
 """
@@ -22,7 +23,7 @@ from headclaims.circuit.scatter import Eigenspace
 from headclaims.circuit.symmetric_scores import QKPart, part_scores
 from headclaims.measures.category_blocks import block_auc
 from headclaims.measures.category_score import Survey
-from headclaims.statistics.resampling import OverTokens, Resampled
+from headclaims.statistics.resampling import Resampled, Smallest
 
 ALPHAS = (1.1, 1.0, 0.5, 0.0, -0.5, -1.0)
 STEERED = (0.0, -0.5, -1.0)
@@ -58,19 +59,27 @@ def random_halves(values: Float[np.ndarray, " eigenvalue"], n: int, seed: int) -
 class SteeredMap:
     """Scores among tokens under W(α), in float64.
 
-    `symmetric` are the scores at α = 1; eigenvalue λ = `values[k]` contributes λ y_k y_kᵀ, y being `coordinates`.
+    `start` are the scores at α = 1; eigenvalue λ = `values[k]` contributes λ y_k y_kᵀ, y being `coordinates`.
     """
 
     values: Float[np.ndarray, " eigenvalue"]
     coordinates: Float[np.ndarray, "token eigenvalue"]
-    symmetric: Float[np.ndarray, "token token"]
+    start: Float[np.ndarray, "token token"]
 
     @classmethod
-    def of(cls, circuit: QKCircuit, x: Float[Tensor, "token d_model"], biased: bool = True) -> SteeredMap:
+    def of(
+        cls, circuit: QKCircuit, x: Float[Tensor, "token d_model"], biased: bool = True, author: bool = False
+    ) -> SteeredMap:
         """Compute a head's scores among tokens x (rows of E) at offset 0, with or without both biases."""
         space = Eigenspace.of(circuit)
+        space = space.largest(circuit.W_Q.shape[1]) if author else space
         values, y = space.values.numpy(), space.coordinates(x)
         scores = (y * values) @ y.T
+        if author:
+            whole = (
+                (x.double() @ circuit.W_Q.double()) @ (x.double() @ circuit.W_K.double()).T
+            ).numpy() * circuit.scale
+            scores = scores + (whole - whole.T) / 2
         if biased:
             x = x.double()
             of_query = (x @ circuit.W_Q.double() @ circuit.b_K.double()).numpy() * circuit.scale
@@ -83,37 +92,37 @@ class SteeredMap:
     ) -> Float[np.ndarray, "token token"]:
         """Return the scores with a part of the eigenvalues (by default the negative ones) scaled by α."""
         part = negative_part(self.values) if part is None else part
-        return self.symmetric + (alpha - 1) * (self.coordinates * (self.values * part)) @ self.coordinates.T
+        return self.start + (alpha - 1) * (self.coordinates * (self.values * part)) @ self.coordinates.T
 
-    def kept_blocks(self, group: np.ndarray, part: Float[np.ndarray, " eigenvalue"] | None = None) -> OverTokens:
-        """Return the lowest `block_auc` at α = 0, −0.5 and −1 over that at α = 1, with an interval over tokens."""
+    def kept_blocks(self, group: np.ndarray, part: Float[np.ndarray, " eigenvalue"] | None = None) -> float:
+        """Return the lowest `block_auc` at α = 0, −0.5 and −1 over that at α = 1."""
         before = block_auc(self.at(1.0), group)
-        after = [block_auc(self.at(alpha, part), group) for alpha in STEERED]
-
-        def of_weights(weights: np.ndarray) -> np.ndarray:
-            lowest = np.stack([auc.of_weights(weights) for auc in after]).min(axis=0)
-            return np.asarray(lowest / before.of_weights(weights))
-
-        return OverTokens(len(group), of_weights)
+        return min(block_auc(self.at(alpha, part), group) for alpha in STEERED) / before
 
 
 @dataclass(frozen=True)
 class SteeredScores:
-    """A head's scores on prompts: `symmetric` at α = 1, and in `parts` each eigenvalue's contribution to every pair.
+    """A head's scores on prompts: `start` at α = 1, and in `parts` each eigenvalue's contribution to every pair.
 
     `rows` are the pairs' query and key positions. With rotary positions the contributions are those of W_sym at the
     pair's offset, while `values` are the eigenvalues at offset 0.
     """
 
-    symmetric: Float[Tensor, "prompt query key"]
+    start: Float[Tensor, "prompt query key"]
     parts: Float[Tensor, "prompt pair eigenvalue"]
     values: Float[np.ndarray, " eigenvalue"]
     rows: tuple[Tensor, Tensor]
 
     @classmethod
-    def of(cls, circuit: QKCircuit, x: Float[Tensor, "prompt position d_model"], rotation: RotationAt) -> SteeredScores:
+    def of(
+        cls,
+        circuit: QKCircuit,
+        x: Float[Tensor, "prompt position d_model"],
+        rotation: RotationAt,
+        author: bool = False,
+    ) -> SteeredScores:
         """Compute them from x, the residual stream that the head reads: after its norm, without gain."""
-        length = x.shape[1]
+        length, d_head = x.shape[1], circuit.W_Q.shape[1]
         circuit, basis = circuit.on_span()
         x = x @ basis
         parts, queries, keys = [], [], []
@@ -123,20 +132,27 @@ class SteeredScores:
             if values is None or R is not None:
                 space = Eigenspace.of(circuit if R is None else circuit.at_offset(R))
                 values = space.values.numpy() if values is None else values
-                y = x @ (space.vectors.float() * space.values.abs().sqrt().float())
+                size = space.values.abs()
+                if author:  # what is dropped counts nothing, and columns stay those of all eigenvalues
+                    size = torch.where(size >= size.topk(min(d_head, len(size))).values[-1], size, 0.0)
+                y = x @ (space.vectors.float() * size.sqrt().float())
                 sign = space.values.sign().float()
             parts.append(y[:, offset:] * y[:, : length - offset] * sign)
             queries.append(torch.arange(offset, length))
             keys.append(torch.arange(0, length - offset))
         scores = part_scores(circuit, x, rotation, QKPart.SYMMETRIC)
         assert values is not None
-        return cls(scores, torch.cat(parts, dim=1), values, (torch.cat(queries), torch.cat(keys)))
+        contributions, rows = torch.cat(parts, dim=1), (torch.cat(queries), torch.cat(keys))
+        if author:
+            scores = part_scores(circuit, x, rotation, QKPart.SKEW)
+            scores[:, rows[0], rows[1]] += contributions.sum(dim=-1)
+        return cls(scores, contributions, values, rows)
 
     def patterns(self, alpha: float, changes: Weights) -> Iterator[Float[Tensor, "prompt query key"]]:
         """Yield the attention pattern under each change: eigenvalue k times 1 + (α − 1) · `changes[change, k]`."""
         added = self.parts @ torch.from_numpy((alpha - 1) * changes).float().T
         for number in range(len(changes)):
-            scores = self.symmetric.clone()
+            scores = self.start.clone()
             scores[:, self.rows[0], self.rows[1]] += added[..., number]
             yield scores.softmax(dim=-1)
 
@@ -169,17 +185,17 @@ class Steered:
         values = [self_preference(self.at[-1.0], self.head)]
         return Resampled(self.clean.grouped(*self._means(values)), lambda means: means[:, 0])
 
-    def smallest_rise(self) -> Resampled:
+    def smallest_rise(self) -> Smallest:
         """Return the smallest rise of own attention plus copies from one α to the next lower one: > 0 iff monotone."""
         values = [s.own[s.position(self.head)] + s.copy_mass[s.position(self.head)] for s in self._falling]
         rows = self.clean.grouped(*self._means(values))
-        return Resampled(rows, lambda means: np.diff(means, axis=1).min(axis=1))
+        return Smallest(rows, lambda means: np.diff(means, axis=1))
 
-    def kept_kin(self) -> Resampled:
+    def kept_kin(self) -> Smallest:
         """Return the lowest kin mass at any α over that of the clean run: means over rows with kin."""
         values = [s.kin_mass[s.position(self.head)] for s in (self.clean, *self._falling)]
         rows = self.clean.grouped(*self._means(values))
-        return Resampled(rows, lambda means: means[:, 1:].min(axis=1) / means[:, 0])
+        return Smallest(rows, lambda means: means[:, 1:] / means[:, :1])
 
     def kin_of_the_rest(self, alpha: float) -> float:
         """Return kin mass at an α over the attention that own position and copies leave: means over rows with kin."""

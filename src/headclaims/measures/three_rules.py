@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from headclaims.checkpoint.interface import Checkpoint, Head, pattern_name, patterns_of
 from headclaims.errors import NotAssessable
-from headclaims.measures.category_score import Survey
+from headclaims.measures.category_score import SCORE_FLOOR, Survey
 from headclaims.prompts.matched import MatchedPairs
-from headclaims.statistics.resampling import GroupedRows, Resampled
+from headclaims.statistics.resampling import GroupedRows, Resampled, Smallest
 
 
 @dataclass(frozen=True)
@@ -54,22 +54,59 @@ def kin_preference(survey: Survey, head: Head) -> Resampled:
     return Resampled(rows, lambda means: means[..., 0] / means[..., 1])
 
 
-def self_suppression(survey: Survey, head: Head) -> Resampled:
-    """Return the smaller of two mean differences in attention.
+def self_suppression(survey: Survey, head: Head) -> Smallest:
+    """Return the smaller of ln(a_kin/a_own) and ln(a_kin/a_copy), in nats.
 
-    The first is attention per kin minus that to the own position, over rows with kin; the second is attention per kin
-    minus that per copy, over rows with both kin and earlier copies of the word. Raises NotAssessable where no row has
-    both.
+    a_kin, a_own and a_copy are mean attention per earlier kin, to the own position, and per earlier copy of the word.
+    The first ratio is over rows with kin and an earlier word of another category, the second over those of them that
+    have copies, too. Raises NotAssessable where no row has all of these.
+    """
+    attention, rows = _attention(survey, head)
+    with_copies = rows & (survey.n_copies > 0)
+    if not with_copies.any():
+        raise NotAssessable(
+            "no row of the prompts has kin, an earlier word of another category and an earlier copy of its word"
+        )
+    values = np.stack([attention["kin"], attention["own"], attention["kin"], attention["copy"]])
+    grouped = survey.grouped(values, np.stack([rows, rows, with_copies, with_copies]))
+
+    def both(means: Float[np.ndarray, "replicate 4"]) -> Float[np.ndarray, "replicate 2"]:
+        return np.stack([log_ratio(means[:, 0], means[:, 1]), log_ratio(means[:, 2], means[:, 3])], axis=1)
+
+    return Smallest(grouped, both)
+
+
+def self_above_unrelated(survey: Survey, head: Head) -> Resampled:
+    """Return ln(a_own/a_other), in nats: attention to the own position over that per earlier word of other categories.
+
+    Both are means over rows with kin and an earlier word of another category; raises NotAssessable where there is none.
+    """
+    attention, rows = _attention(survey, head)
+    grouped = survey.grouped(np.stack([attention["own"], attention["other"]]), rows[None])
+    return Resampled(grouped, lambda means: log_ratio(means[:, 0], means[:, 1]))
+
+
+def log_ratio(above: Float[np.ndarray, "*shape"], below: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Return ln(above/below) of attentions, neither taken below 1e-12; NaN stays NaN."""
+    return np.asarray(np.log(np.maximum(above, SCORE_FLOOR)) - np.log(np.maximum(below, SCORE_FLOOR)))
+
+
+def _attention(survey: Survey, head: Head) -> tuple[dict[str, Float[np.ndarray, " row"]], Bool[np.ndarray, " row"]]:
+    """Return attention per position of kin, copies and other words, and to the own one, and which rows are compared.
+
+    These have kin and an earlier word of another category; raises NotAssessable where there is none such.
     """
     position = survey.position(head)
-    with_copies = survey.has_kin & (survey.n_copies > 0)
-    if not with_copies.any():
-        raise NotAssessable("no row of the prompts has both kin and an earlier copy of its word")
-    per_kin = survey.kin_mass[position] / np.maximum(survey.n_kin, 1)
-    per_copy = survey.copy_mass[position] / np.maximum(survey.n_copies, 1)
-    values = np.stack([per_kin - survey.own[position], per_kin - per_copy])
-    rows = survey.grouped(values, np.stack([survey.has_kin, with_copies]))
-    return Resampled(rows, lambda means: means.min(axis=-1))
+    rows = survey.has_kin & (survey.n_others > 0)
+    if not rows.any():
+        raise NotAssessable("no row of the prompts has kin and an earlier word of another category")
+    attention = {
+        "kin": survey.kin_mass[position] / np.maximum(survey.n_kin, 1),
+        "copy": survey.copy_mass[position] / np.maximum(survey.n_copies, 1),
+        "other": survey.other_mass[position] / np.maximum(survey.n_others, 1),
+        "own": survey.own[position],
+    }
+    return attention, rows
 
 
 def bos_fallback(pairs: PairSurvey, head: Head) -> tuple[Resampled, Resampled]:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from headclaims.errors import NotAssessable
 from headclaims.prompts.category import token_id
 from headclaims.prompts.words import WordList, counted_categories
-from headclaims.statistics.resampling import OverTokens
+from headclaims.statistics.resampling import OverUnits, Within, mean_over
 from headclaims.vocabulary.scores import Swept, TokenScores, sweep, sweep_heads
 
 TOP = 10
@@ -99,23 +99,28 @@ def probes(lists: Sequence[WordList], single_token: Callable[[str], int | None],
 
 @dataclass(frozen=True)
 class TopAttended:
-    """For each probe, the number of kin among its ten highest keys, whether it or a variant is among them, the keys."""
+    """For each probe, the number of kin among its ten highest keys, and whether it or a variant is among them.
 
-    kin: Int[np.ndarray, " probe"]
+    Of a recorded graph it is ten times the share of kin among the edges that it has.
+    """
+
+    kin: Float[np.ndarray, " probe"]
     itself: Bool[np.ndarray, " probe"]
-    keys: Int[Tensor, "probe rank"]
+    category: Int[np.ndarray, " probe"]
 
     @property
-    def mean_kin(self) -> OverTokens:
-        """Mean number of kin among the ten, with an interval over probes."""
-        kin = self.kin.astype(float)
-        return OverTokens(len(kin), lambda weights: weights @ kin / weights.sum(axis=1))
+    def mean_kin(self) -> Within:
+        """Mean number of kin among the ten, with an interval over the probes' categories."""
+        return Within(self._over_categories(self.kin), 0.0, float(TOP))
 
     @property
-    def share_itself(self) -> OverTokens:
-        """Share of probes with themselves, or a case or space variant, among the ten, with an interval over probes."""
-        itself = self.itself.astype(float)
-        return OverTokens(len(itself), lambda weights: weights @ itself / weights.sum(axis=1))
+    def share_itself(self) -> Within:
+        """Share of probes with themselves, or a case or space variant, among the ten; interval over categories."""
+        return Within(self._over_categories(self.itself), 0.0, 1.0)
+
+    def _over_categories(self, values: Float[np.ndarray, " probe"] | Bool[np.ndarray, " probe"]) -> OverUnits:
+        _, category = np.unique(self.category, return_inverse=True)
+        return mean_over("categories", np.bincount(category, weights=values), np.bincount(category).astype(float))
 
 
 def top_attended(queries: Probes, scores: TokenScores) -> TopAttended:
@@ -132,7 +137,22 @@ def _of(queries: Probes, swept: Swept) -> TopAttended:
     top = swept.keys.numpy()
     same = queries.form_of[top] == queries.form_of[queries.tokens][:, None]
     related = queries.member[queries.category[:, None], top] & ~same
-    return TopAttended(related.sum(axis=1), same.any(axis=1), swept.keys)
+    return TopAttended(related.sum(axis=1).astype(float), same.any(axis=1), queries.category)
+
+
+def top_edges(queries: Probes, edges: Int[np.ndarray, "edge 2"]) -> TopAttended:
+    """Return the same from the edges (source, target) of a graph, for the probes that have any.
+
+    Raises NotAssessable where these are of fewer than two categories.
+    """
+    targets = [edges[edges[:, 0] == token, 1] for token in queries.tokens]
+    with_edges = [number for number, of_probe in enumerate(targets) if len(of_probe)]
+    category = queries.category[with_edges]
+    if len(set(category.tolist())) < 2:
+        raise NotAssessable(f"probes: {len(with_edges)} have edges, of fewer than two categories; wanted more")
+    same = [queries.form_of[targets[i]] == queries.form_of[queries.tokens[i]] for i in with_edges]
+    related = [queries.member[queries.category[i], targets[i]] & ~s for i, s in zip(with_edges, same, strict=True)]
+    return TopAttended(np.array([TOP * one.mean() for one in related]), np.array([one.any() for one in same]), category)
 
 
 def published_overlap(

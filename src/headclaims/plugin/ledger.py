@@ -14,8 +14,9 @@ from headclaims.files import as_json, write_atomically
 from headclaims.plugin.session import AuditParameter, Session
 from headclaims.plugin.stages import ENTRY, FIGURES, OF
 from headclaims.plugin.summary import is_homologous, summarise
-from headclaims.record.entries import ClaimEntry, adjust, counts
-from headclaims.record.record import MARKDOWN_FILE, PARTIAL, RECORD_FILE, record, record_folder
+from headclaims.record.entries import ClaimEntry
+from headclaims.record.record import DISCOVERY, MARKDOWN_FILE, PARTIAL, RECORD_FILE, REPLICATION, record, record_folder
+from headclaims.record.settle import settle
 from headclaims.report.figures_file import FIGURES_FILE, PAGE_FILE, figures_json
 from headclaims.report.markdown import markdown
 
@@ -53,6 +54,18 @@ class Ledger:
         return [self.entries[name] for name in self.claim_set.claims if name in self.entries]
 
     @property
+    def covers_the_set(self) -> bool:
+        """Whether every claim of the set was judged, or ended in an error."""
+        return set(self.entries) == set(self.claim_set.claims)
+
+    @property
+    def evidence_of(self) -> str:
+        """Whether this is the write-up's own head of its own checkpoint: what is found elsewhere is replicated."""
+        target = self.audit.target
+        discovered = self.claim_set.discovered_on(target, self.audit.checkpoint.fingerprint(target.layer))
+        return DISCOVERY if discovered else REPLICATION
+
+    @property
     def is_whole(self) -> bool:
         """Whether every claim of the set has a verdict."""
         return {claim.id for claim in self.claims if claim.verdict is not None} == set(self.claim_set.claims)
@@ -62,9 +75,8 @@ class Ledger:
         claims = self.claims
         for claim in claims:
             claim.seconds = round(self.seconds[claim.id], 3)
-        adjust(claims)
+        settle(claims, self.covers_the_set)
         audit, checkpoint, target, stated = self.audit, self.audit.checkpoint, self.audit.target, self.claim_set
-        fingerprint = checkpoint.fingerprint(target.layer)
         sizes = ("n_layers", "n_heads", "d_model", "d_head", "d_vocab")
         return record(
             complete=finished and self.is_whole,
@@ -75,7 +87,7 @@ class Ledger:
                 "kind": checkpoint.kind,
                 "name": checkpoint.name,
                 "revision": checkpoint.revision,
-                "fingerprint": fingerprint,
+                "fingerprint": checkpoint.fingerprint(target.layer),
                 "identity": checkpoint.identity,
                 "capabilities": [capability.value for capability in checkpoint.capabilities],
                 **{size: getattr(checkpoint.sizes, size) for size in sizes},
@@ -85,6 +97,7 @@ class Ledger:
                 "head": target.index,
                 "label": target.label,
                 "chosen_by": audit.chosen_by,
+                "chosen_on": audit.workspace.chosen_on,
             },
             claim_set={"name": stated.name, "version": stated.write_up.version, "sha256": stated.digest},
             settings=audit.settings.model_dump()
@@ -93,7 +106,7 @@ class Ledger:
                 "words": audit.settings.words or stated.word_lists.default,
             },
             claims=claims,
-            discovery=stated.discovered_on(target, fingerprint),
+            evidence_of=self.evidence_of,
         )
 
     @property
@@ -111,7 +124,8 @@ class Ledger:
             write_atomically(folder / RECORD_FILE, as_json(content))
             workspace = self.audit.workspace
             write_atomically(
-                folder / MARKDOWN_FILE, markdown(content, self.claims, workspace.prompts_in_words, workspace.why)
+                folder / MARKDOWN_FILE,
+                markdown(content, self.claims, workspace.prompts_in_words, workspace.why),
             )
             self._write_page(folder, content)
         except OSError as error:
@@ -168,7 +182,7 @@ class Ledgers:
     def _status(self, exitstatus: int) -> int:
         """Return 5 where nothing was assessed; under `--head all` 0 where a head is homologous, else 1."""
         ledgers = [ledger for ledger in self.of.values() if ledger.entries]
-        if not any(counts(ledger.claims)["assessed"] for ledger in ledgers):
+        if not any(claim.assessed for ledger in ledgers for claim in ledger.claims):
             return exitstatus if exitstatus else int(pytest.ExitCode.NO_TESTS_COLLECTED)
         ruled = [ledger for ledger in ledgers if ledger.claim_set.write_up.homologous is not None]
         if self.session.settings.head != "all" or len(ruled) < len(ledgers):

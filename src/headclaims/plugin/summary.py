@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,14 @@ from tabulate import tabulate
 
 from headclaims.claim.claim_set import ClaimSet
 from headclaims.record.entries import ClaimEntry, counts
-from headclaims.report.footer import FOUND, footer, headline
+from headclaims.report.footer import FOUND, WIDTH, footer, headline
 from headclaims.statistics.verdict import Verdict
 
 if TYPE_CHECKING:
     from headclaims.plugin.ledger import Ledger
 
 MOST_FOOTERS = 3
+COUNTED = ("assessed", "supported", "found")
 COLOURS: dict[Verdict | None, dict[str, bool]] = {
     Verdict.SUPPORTED: {"green": True},
     Verdict.NOT_SUPPORTED: {"red": True},
@@ -46,8 +48,10 @@ def _print_audit(terminal: Any, ledger: Ledger) -> None:
     for line in footer(claims):
         # Pytest's own writer: no colour where the output is no terminal, or NO_COLOR is set.
         terminal.write_line(line.text, **(COLOURS[line.claim.verdict] if line.claim else {}))
-    terminal.write_line(headline(counts(claims), len(ledger.claim_set.claims)), bold=True)
-    terminal.write_line(FOUND)
+    empirical = sum(not statement.by_construction for statement in ledger.claim_set.claims.values())
+    terminal.write_line(headline(counts(claims), ledger.evidence_of, empirical), bold=True)
+    for text in textwrap.wrap(FOUND, WIDTH):
+        terminal.write_line(text)
     terminal.write_line(ledger.error or f"record in {ledger.folder}")
 
 
@@ -70,12 +74,13 @@ def conclusion(claim_set: ClaimSet, ledgers: Sequence[Ledger]) -> str:
 
 
 def heads_table(claim_set: ClaimSet, ledgers: Sequence[Ledger]) -> str:
-    """Return a line a head: how many claims were assessed, supported and found, and the claims of the set's rule."""
+    """Return a line a head: empirical claims assessed, supported and found, and the verdicts that the rule is of."""
     rule = claim_set.write_up.homologous
     shown = rule.claims if rule is not None else []
     rows = []
     for ledger in ledgers:
         verdicts = {claim.id: claim.verdict or "error" for claim in ledger.claims}
-        numbers = counts(ledger.claims).values()
-        rows.append([ledger.audit.target.label, *numbers, *(verdicts.get(name, "–") for name in shown)])
-    return tabulate(rows, ["head", "assessed", "supported", "found", *shown], disable_numparse=True)
+        numbers = counts(ledger.claims)
+        counted = [numbers[name] for name in COUNTED]
+        rows.append([ledger.audit.target.label, *counted, *(verdicts.get(name, "–") for name in shown)])
+    return tabulate(rows, ["head", *COUNTED, *shown], disable_numparse=True)

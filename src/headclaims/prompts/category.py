@@ -5,8 +5,9 @@ Axes: `prompt`, `position` (0 is BOS), `query` and `key` positions, `word` (an i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -17,20 +18,24 @@ from headclaims.prompts.words import WordList
 DEFAULT_PROMPTS = 32
 DEFAULT_LENGTH = 64
 SHORTEST = 3
+SPECIAL = re.compile(r"<.+>|\[.+\]", re.DOTALL)
+"""How tokenizers write a token that is no text, such as BOS: `<|endoftext|>`, `<s>`, `[CLS]`."""
 
 
 @dataclass(frozen=True)
 class CategoryPrompts:
-    """Prompts of equal length: BOS, then words drawn from a list's categories.
+    """Prompts of equal length: BOS, then words of a list's categories, and maybe tokens that are none of its words.
 
-    `word_at` holds indices into `words.words`, −1 at BOS; `tokens` the checkpoint's ids, None where the prompts were
-    recorded elsewhere; `numbers` each prompt's number in the whole run.
+    `word_at` holds indices into `words.words`, −1 at position 0 and at tokens that are no word of the list; `tokens`
+    are the checkpoint's ids, None where the prompts were recorded elsewhere; `numbers` is each prompt's number in the
+    whole run. Of recorded prompts `texts` holds each token as text; they need not begin with BOS.
     """
 
     words: WordList
     word_at: Int[np.ndarray, "prompt position"]
     tokens: Int[np.ndarray, "prompt position"] | None
     numbers: Int[np.ndarray, " prompt"]
+    texts: tuple[tuple[str, ...], ...] | None = None
 
     def __len__(self) -> int:
         return int(self.word_at.shape[0])
@@ -42,14 +47,29 @@ class CategoryPrompts:
 
     @property
     def category_at(self) -> Int[np.ndarray, "prompt position"]:
-        """Index of the category of each position's word, −1 at BOS."""
+        """Index of the category of each position's word, −1 where there is none of the list."""
         category = np.append(np.asarray(self.words.category_of_word), -1)
         return category[self.word_at]
 
+    @property
+    def begin_with_bos(self) -> bool:
+        """Whether every prompt begins with BOS: recorded ones may begin with any text."""
+        return self.texts is None or all(SPECIAL.fullmatch(prompt[0]) for prompt in self.texts)
+
+    @property
+    def begin_alike(self) -> bool:
+        """Whether every prompt begins with the same token."""
+        return self.texts is None or len({prompt[0] for prompt in self.texts}) == 1
+
     def subset(self, chosen: slice) -> CategoryPrompts:
         """Return the prompts of a slice."""
-        tokens = None if self.tokens is None else self.tokens[chosen]
-        return CategoryPrompts(self.words, self.word_at[chosen], tokens, self.numbers[chosen])
+        return replace(
+            self,
+            word_at=self.word_at[chosen],
+            tokens=None if self.tokens is None else self.tokens[chosen],
+            numbers=self.numbers[chosen],
+            texts=None if self.texts is None else self.texts[chosen],
+        )
 
     def halves(self) -> tuple[CategoryPrompts, CategoryPrompts]:
         """Split the prompts: `--head auto` chooses a head on the first half, and claims are judged on the second.
@@ -109,22 +129,20 @@ def token_id(single_token: Callable[[str], int | None], word: str) -> int:
 def recorded_prompts(words: WordList, recorded: Sequence[Sequence[str]]) -> CategoryPrompts:
     """Convert a file's recorded prompts to category prompts, without token ids.
 
-    `recorded[prompt][position]` is a token as text, with its leading space; position 0 is BOS.
+    `recorded[prompt][position]` is a token as text, with its leading space. A token that is no word of the list has no
+    category. Position 0 is no word, even where it holds one: what heads give to it they give to any first token.
 
-    Raises NotAssessable where a token is not a word of the list, or prompts differ in length.
+    Raises NotAssessable where no token is a word of the list, or prompts differ in length.
     """
     lengths = {len(prompt) for prompt in recorded}
     if len(lengths) != 1:
         raise NotAssessable(f"recorded prompts of {sorted(lengths)} tokens; wanted prompts of equal length")
     index = {" " + word: i for i, word in enumerate(words.words)}
-    strange = sorted({token for prompt in recorded for token in prompt[1:]} - set(index))
-    if strange:
-        raise NotAssessable(
-            f"recorded prompts: {len(strange)} distinct tokens are no words of the list {words.name!r}, "
-            f"the first is {strange[0]!r}"
-        )
-    word_at = np.array([[-1] + [index[token] for token in prompt[1:]] for prompt in recorded])
-    return CategoryPrompts(words, word_at, None, np.arange(len(word_at)))
+    word_at = np.array([[-1] + [index.get(token, -1) for token in prompt[1:]] for prompt in recorded])
+    if (word_at < 0).all():
+        raise NotAssessable(f"recorded prompts: none of their tokens is a word of the list {words.name!r}")
+    texts = tuple(tuple(prompt) for prompt in recorded)
+    return CategoryPrompts(words, word_at, None, np.arange(len(word_at)), texts)
 
 
 def kin(words: WordList) -> Bool[np.ndarray, "word word"]:
@@ -138,7 +156,7 @@ def target_mask(prompts: CategoryPrompts) -> Bool[np.ndarray, "prompt query key"
 
     M[i, j] = 1 iff 1 ≤ j < i and j's word is kin of i's; a row without such a j has M[i, 0] = 1.
     """
-    related = np.pad(kin(prompts.words), (0, 1))  # BOS, index −1, has no kin
+    related = np.pad(kin(prompts.words), (0, 1))  # index −1, no word of the list, has no kin
     mask = related[prompts.word_at[:, :, None], prompts.word_at[:, None, :]]
     mask &= np.tri(prompts.length, k=-1, dtype=bool)
     mask[:, :, 0] = ~mask.any(axis=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,8 @@ GROUPS = 3
 COMMON_WORDS = 3000
 FEWEST_COMMON_WORDS = 300
 WORDS_TO_TRY = 30_000
+OWN_LIST = Path(__file__).with_name("default.toml")
+"""The engine's own list, for sets that bring none."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,14 @@ class WordList:
     def category_of_word(self) -> tuple[int, ...]:
         """For each of `words` the index of its category."""
         return tuple(c for c, members in enumerate(self.categories.values()) for _ in members)
+
+    def without(self, words: Iterable[str]) -> WordList:
+        """Return the list less some words; a category that has no others is left out."""
+        dropped = set(words)
+        left = {name: tuple(w for w in members if w not in dropped) for name, members in self.categories.items()}
+        categories = {name: members for name, members in left.items() if members}
+        ordered = tuple(name for name in self.ordered if name in categories)
+        return WordList(self.name, categories, ordered, {c: n for c, n in self.digits.items() if c in categories})
 
     def that_count(self, single_token: Callable[[str], int | None], checkpoint: str) -> WordList:
         """Return the part of the list that counts for a checkpoint.
@@ -79,7 +89,7 @@ class WordLists:
         there isn't.
         """
         paths = sorted(folder.glob("*.toml"), key=lambda path: (path.stem != default, path.stem))
-        paths = paths or [Path(__file__).with_name("default.toml")]
+        paths = paths or [OWN_LIST]
         lists = {path.stem: _read_list(path.stem, path) for path in paths}
         if default is not None and default not in lists:
             raise BadInput(f"{folder}: no word list {default!r}; wanted one of {', '.join(lists)}")
@@ -89,6 +99,16 @@ class WordLists:
     def every(self) -> list[WordList]:
         """All lists of the set."""
         return list(self.lists.values())
+
+    def beside(self, words: WordList) -> list[WordList]:
+        """Return other lists less the words that they have in common with this one, that with fewest of these first.
+
+        They are the set's, and after them the engine's own; one whose words are all in common is left out.
+        """
+        in_common = set(words.words)
+        others = sorted(self.every, key=lambda one: len(in_common.intersection(one.words)))
+        apart = [one.without(in_common) for one in (*others, _read_list(OWN_LIST.stem, OWN_LIST))]
+        return [one for one in apart if one.categories]
 
     def load(self, spec: str | None) -> WordList:
         """Return the list of a name, that of a TOML file by its path, or the default.

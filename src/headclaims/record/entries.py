@@ -6,18 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from headclaims.statistics.multiplicity import adjusted
+from headclaims.statistics.nulls import SMALLEST_POPULATION
 from headclaims.statistics.verdict import Flag, Judgement, Measurement, Verdict, is_found
 
 
 @dataclass
 class NullEntry:
-    """A null population in a record; n and p are None where the evidence could not give it."""
+    """A null population in a record; n and p are None where the evidence could not give it.
+
+    `p_least` is the least p that n members can give. `n_layer` and `p_layer` are of those members that are heads of the
+    target's layer; None where there are none.
+    """
 
     population: str
     n: int | None
     p: float | None
-    p_adjusted: float | None = None
+    p_least: float | None = None
+    n_layer: int | None = None
+    p_layer: float | None = None
+
+    @property
+    def decides(self) -> bool:
+        """Whether the population is there and large enough for its p to reach 0.05."""
+        return self.p is not None and (self.n or 0) >= SMALLEST_POPULATION
 
 
 @dataclass
@@ -47,17 +58,25 @@ class ClaimEntry:
     reason: str | None = None
     seconds: float = 0.0
     p_adjusted: float | None = None
-    """The claim's p, the largest over its nulls, adjusted over the record's empirical claims (Benjamini–Hochberg)."""
+    """The claim's p, adjusted over the record's empirical claims; None where it has none or was judged alone."""
+    p_adjusted_least: float | None = None
+    """The least that it could have been: with the least p that the nulls' sizes allow, other claims as they are."""
+    wanted: dict[str, str] = field(default_factory=dict)
+    """The thresholds of the statistic and of what else had to hold, as text."""
+    half_width: float | None = None
+    """Half the width of the interval, in the statistic's unit."""
 
     def conclude(self, measurement: Measurement, judgement: Judgement, measured: Mapping[str, float | int]) -> None:
         """Enter a measurement (its statistic first, then what else was measured) and its judgement."""
         interval = measurement.interval
         self.verdict, self.flags, self.reason = judgement.verdict, list(judgement.flags), judgement.reason
         self.measured = {measurement.statistic: measurement.value, **measured}
+        self.wanted = {part.statistic: str(part.threshold) for part in measurement.parts}
         self.interval = None if interval is None else [interval.low, interval.high]
+        self.half_width = None if interval is None else (interval.high - interval.low) / 2
         self.nulls = [
-            NullEntry(null.population, None if p is None else null.n, p)
-            for null, p in zip(measurement.nulls, judgement.p_values, strict=True)
+            NullEntry(null.population, None if p is None else null.n, p, null.least_p, null.n_layer, p_layer)
+            for null, p, p_layer in zip(measurement.nulls, judgement.p_values, judgement.layer_p_values, strict=True)
         ]
         self.variants = [VariantEntry(v.name, v.measured, v.holds) for v in measurement.variants]
 
@@ -65,6 +84,26 @@ class ClaimEntry:
     def statistic(self) -> tuple[str, float | int] | None:
         """The name and value of the claim's statistic; None where nothing was measured."""
         return next(iter(self.measured.items()), None)
+
+    @property
+    def p(self) -> float | None:
+        """The claim's p, the largest over the nulls that decide; None where there is none, or by construction."""
+        return max((null.p for null in self._deciding if null.p is not None), default=None)
+
+    @property
+    def p_least(self) -> float | None:
+        """The least p that the sizes of these nulls allow; None where there is none, or a record doesn't give it."""
+        least = [null.p_least for null in self._deciding]
+        return None if None in least else max((p for p in least if p is not None), default=None)
+
+    @property
+    def _deciding(self) -> list[NullEntry]:
+        return [] if Flag.BY_CONSTRUCTION in self.flags else [null for null in self.nulls if null.decides]
+
+    @property
+    def assessed(self) -> bool:
+        """Whether it has a verdict other than not assessable."""
+        return self.verdict not in (None, Verdict.NOT_ASSESSABLE)
 
     @property
     def found(self) -> bool:
@@ -85,30 +124,18 @@ class ClaimEntry:
         )
 
 
-def adjust(claims: Sequence[ClaimEntry]) -> None:
-    """Fill in adjusted p-values of the record's empirical claims (Benjamini–Hochberg): by null and by claim.
+def counts(claims: Sequence[ClaimEntry]) -> dict[str, int]:
+    """Count the empirical claims, how many were assessed, supported and found; and apart, identities assessed and held.
 
-    A claim's own p is the largest over its nulls; one with a missing null has none.
+    Identities are the claims that are true by construction.
     """
     empirical = [claim for claim in claims if Flag.BY_CONSTRUCTION not in claim.flags]
-    nulls = [null for claim in empirical for null in claim.nulls if null.p is not None]
-    for null, p in zip(nulls, adjusted([null.p for null in nulls if null.p is not None]), strict=True):
-        null.p_adjusted = p
-    largest = {
-        claim.id: max(null.p for null in claim.nulls if null.p is not None)
-        for claim in empirical
-        if claim.nulls and all(null.p is not None for null in claim.nulls)
-    }
-    by_claim = dict(zip(largest, adjusted(list(largest.values())), strict=True))
-    for claim in claims:
-        claim.p_adjusted = by_claim.get(claim.id)
-
-
-def counts(claims: Sequence[ClaimEntry]) -> dict[str, int]:
-    """Count the claims that were assessed, supported and found."""
-    assessed = [c for c in claims if c.verdict not in (None, Verdict.NOT_ASSESSABLE)]
+    identities = [claim for claim in claims if Flag.BY_CONSTRUCTION in claim.flags and claim.assessed]
     return {
-        "assessed": len(assessed),
-        "supported": sum(c.verdict is Verdict.SUPPORTED for c in assessed),
-        "found": sum(c.found for c in assessed),
+        "empirical": len(empirical),
+        "assessed": sum(claim.assessed for claim in empirical),
+        "supported": sum(claim.verdict is Verdict.SUPPORTED for claim in empirical),
+        "found": sum(claim.found for claim in empirical),
+        "identities": len(identities),
+        "identities_hold": sum(claim.verdict is Verdict.SUPPORTED for claim in identities),
     }

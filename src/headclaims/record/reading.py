@@ -12,6 +12,7 @@ from pydantic_core import from_json
 from headclaims.errors import BadInput
 from headclaims.record.entries import ClaimEntry, counts
 from headclaims.record.record import RECORD_FILE
+from headclaims.record.settle import settle
 from headclaims.statistics.verdict import Verdict
 
 LARGEST = 1e300
@@ -63,20 +64,28 @@ class TargetEntry:
     head: int
     label: str
     chosen_by: str
+    chosen_on: str | None = None
 
 
 @dataclass
 class CountsEntry:
     """The headline's numbers."""
 
+    empirical: int
     assessed: int
     supported: int
     found: int
+    identities: int
+    identities_hold: int
 
 
 @dataclass
 class Record:
-    """`claims.json`, schema 2; of one of schema 1 what it lacks is None."""
+    """`claims.json`, schema 2; of one of schema 1 what it lacks is None.
+
+    `earlier_rules` says that it was written when each null decided by itself whether a claim was distinctive:
+    distinctive, found and counts were then derived anew from its p-values.
+    """
 
     schema: Literal[2]
     complete: bool
@@ -91,6 +100,7 @@ class Record:
     settings: dict[str, str | int | bool | None]
     environment: dict[str, str | int]
     claims: list[ClaimEntry]
+    earlier_rules: bool = False
 
     def of_verdict(self, *verdicts: Verdict | None) -> list[ClaimEntry]:
         """Return the claims with one of these verdicts; None is that of a claim whose test ended in an error."""
@@ -101,7 +111,10 @@ def read_record(folder: Path) -> Record:
     """Return the record in a report folder; raises BadInput, in one line, where there is none or it isn't whole."""
     path = folder / RECORD_FILE
     what = "a record of schema 1 or 2"
-    record = validated(_of_schema_2(content_of(path, what)), Record, path, what)
+    record = validated(_of_today(content_of(path, what)), Record, path, what)
+    if record.earlier_rules:
+        settle(record.claims, whole=record.complete)
+        record.counts = CountsEntry(**counts(record.claims))
     ids = [claim.id for claim in record.claims]
     if len(set(ids)) < len(ids):
         raise BadInput(f"{path}: {max(ids, key=ids.count)} stands there twice; wanted each claim once")
@@ -115,6 +128,33 @@ def read_record(folder: Path) -> Record:
     if vars(record.counts) != counts(record.claims):
         raise BadInput(f"{path}: counts {vars(record.counts)}; wanted those of its claims, {counts(record.claims)}")
     return record
+
+
+def _of_today(content: Any) -> Any:
+    """Return an earlier record in today's shape; anything else as it is."""
+    content = _of_schema_2(content)
+    if not isinstance(content, dict) or not isinstance(content.get("counts"), dict):
+        return content
+    if content.get("schema") != 2 or set(content["counts"]) != {"assessed", "supported", "found"}:
+        return content
+    zero = dict.fromkeys(("empirical", "identities", "identities_hold"), 0)
+    claims = content.get("claims")
+    return content | {
+        "earlier_rules": True,
+        "counts": content["counts"] | zero,
+        "claims": [_without_adjusted_nulls(claim) for claim in claims] if isinstance(claims, list) else claims,
+    }
+
+
+def _without_adjusted_nulls(claim: Any) -> Any:
+    """Return a claim whose nulls have no adjusted p of their own, as they once had."""
+    if not isinstance(claim, dict) or not isinstance(claim.get("nulls"), list):
+        return claim
+    nulls = [
+        {name: value for name, value in null.items() if name != "p_adjusted"} if isinstance(null, dict) else null
+        for null in claim["nulls"]
+    ]
+    return claim | {"nulls": nulls}
 
 
 def _of_schema_2(content: Any) -> Any:

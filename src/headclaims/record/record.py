@@ -29,12 +29,12 @@ def record(
     claim_set: Mapping[str, Any],
     settings: Mapping[str, Any],
     claims: Sequence[ClaimEntry],
-    discovery: bool,
+    evidence_of: str,
 ) -> dict[str, Any]:
     """Return an audit as JSON, schema 2.
 
-    `claim_set` are its name, version and the sha256 of its findings and thresholds; `discovery` says whether this is
-    the head of the checkpoint that the write-up found it on: elsewhere what is found is replicated.
+    `claim_set` are its name, version and the sha256 of its findings and thresholds; `evidence_of` is
+    `DISCOVERY` for the write-up's own head of its own checkpoint, elsewhere `REPLICATION`.
     """
     return {
         "schema": SCHEMA,
@@ -45,7 +45,7 @@ def record(
         "seconds": round(seconds, 3),
         "checkpoint": dict(checkpoint),
         "target": dict(target),
-        "evidence_of": DISCOVERY if discovery else REPLICATION,
+        "evidence_of": evidence_of,
         "counts": counts(claims),
         "settings": dict(settings),
         "environment": environment(str(settings["device"])),

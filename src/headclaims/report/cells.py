@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headclaims.record.entries import ClaimEntry
-from headclaims.statistics.verdict import Verdict
+from headclaims.statistics.verdict import Flag, Verdict
 
 SIGNS: dict[Verdict | None, str] = {
     Verdict.SUPPORTED: "✓",
@@ -39,8 +39,26 @@ def interval(claim: ClaimEntry) -> str:
 
 
 def p_values(claim: ClaimEntry) -> str:
-    """Write the p of each null of a claim, a dash for one that is missing."""
-    return ", ".join("–" if null.p is None else f"{null.p:.2g}" for null in claim.nulls) or "–"
+    """Write the p of each null of a claim, a dash for one that is missing, and the claim's adjusted p."""
+    by_null = ", ".join("–" if null.p is None else f"{null.p:.2g}" for null in claim.nulls) or "–"
+    return by_null if claim.p_adjusted is None else f"{by_null} (adjusted {claim.p_adjusted:.2g})"
+
+
+def resolution(claim: ClaimEntry) -> str:
+    """Say what could have been seen of a claim, where something was not: the interval's half width, and the least p.
+
+    That is where the claim is not distinctive or undecided, or says that an effect is small, whatever its verdict;
+    elsewhere, and where neither is known, nothing.
+    """
+    small = claim.statistic is not None and claim.wanted.get(claim.statistic[0], "").startswith("|·|")
+    if not (Flag.NOT_DISTINCTIVE in claim.flags or claim.verdict is Verdict.UNDECIDED or small):
+        return ""
+    parts = [] if claim.half_width is None else [f"± {claim.half_width:.2g}"]
+    if claim.p_adjusted_least is not None:
+        parts.append(f"adjusted p {claim.p_adjusted_least:.2g} at least")
+    elif claim.p_least is not None:
+        parts.append(f"p {claim.p_least:.2g} at least")
+    return ", ".join(parts)
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,16 @@ from typing import Any
 from tabulate import tabulate
 
 from headclaims.record.entries import ClaimEntry
-from headclaims.report.cells import markdown_cells, markdown_code, markdown_text, measured, number, p_values, reported
+from headclaims.report.cells import (
+    markdown_cells,
+    markdown_code,
+    markdown_text,
+    measured,
+    number,
+    p_values,
+    reported,
+    resolution,
+)
 from headclaims.report.footer import FOUND, headline
 from headclaims.statistics.verdict import Verdict
 
@@ -30,7 +39,7 @@ def markdown(record: Mapping[str, Any], claims: Sequence[ClaimEntry], prompts: s
     head = [
         f"# Claims about {target['label']} of {markdown_text(checkpoint['name'])}",
         "",
-        f"**{headline(record['counts'], len(claims))}.**",
+        f"**{headline(record['counts'], record['evidence_of'])}.**",
         "",
         f"{FOUND[0].upper()}{FOUND[1:]}.",
         "",
@@ -39,11 +48,12 @@ def markdown(record: Mapping[str, Any], claims: Sequence[ClaimEntry], prompts: s
         head += ["**Incomplete: the run was cut short, covered some claims only, or a claim ended in an error.**", ""]
     settings = record["settings"]
     revision = checkpoint["revision"]
+    chosen_on = f", on {markdown_text(target['chosen_on'])}" if target["chosen_on"] else ""
     head += [
         f"- checkpoint: {markdown_code(checkpoint['spec'])} ({checkpoint['kind']}), revision "
         f"{markdown_text(revision) if revision else '–'}, fingerprint `{checkpoint['fingerprint'] or '–'}`",
         f"- evidence: {', '.join(checkpoint['capabilities'])}",
-        f"- target head: {target['label']}, chosen by {target['chosen_by']}",
+        f"- target head: {target['label']}, chosen by {target['chosen_by']}{chosen_on}",
         f"- prompts: {prompts}, words {markdown_text(settings['words'])}, seed {settings['seed']}",
         f"- suite: headclaims {suite['version']}, commit `{suite['commit'] or '–'}`, {record['started']}",
     ]
@@ -58,11 +68,15 @@ def _section(claim: ClaimEntry) -> list[str]:
     if claim.verdict is Verdict.NOT_ASSESSABLE or claim.verdict is None:
         reason = claim.reason if claim.verdict is None else f"{claim.verdict}: {claim.reason}"
         return [*lines, f"- {markdown_text(reason or '')}", ""]
-    lines += [f"- {name}: {value!r}" for name, value in claim.measured.items()]
+    wanted = {name: f", wanted {threshold}" for name, threshold in claim.wanted.items()}
+    lines += [f"- {name}: {value!r}{wanted.get(name, '')}" for name, value in claim.measured.items()]
     for null in claim.nulls:
         p = "missing" if null.p is None else f"p = {null.p:.4g}"
-        also = "" if null.p_adjusted is None else f", adjusted {null.p_adjusted:.4g}"
-        lines.append(f"- null {null.population} (n = {null.n or 0}): {p}{also}")
+        least = "" if null.p_least is None else f", at least {null.p_least:.4g}"
+        layer = "" if null.p_layer is None else f"; of its layer (n = {null.n_layer}): p = {null.p_layer:.4g}"
+        lines.append(f"- null {null.population} (n = {null.n or 0}): {p}{least}{layer}")
+    lines += [] if claim.p_adjusted is None else [f"- adjusted p = {claim.p_adjusted:.4g}"]
+    lines += [f"- resolution: {resolved}"] if (resolved := resolution(claim)) else []
     for variant in claim.variants:
         lines.append(
             f"- variant {variant.name}: {number(variant.measured)}, {'holds' if variant.holds else 'does not hold'}"

@@ -14,7 +14,7 @@ from headclaims.report.claim_figures import ClaimFigures
 from headclaims.report.drawing import Drawing
 from headclaims.report.figure import Placed
 from headclaims.report.figures_file import PAGE_FILE, read_figures
-from headclaims.report.footer import headline
+from headclaims.report.footer import FOUND, WORDS, headline
 from headclaims.report.rendering import render
 from headclaims.statistics.verdict import Verdict
 
@@ -58,7 +58,9 @@ def page(record: Record, figures: dict[str, ClaimFigures], folder: Path, why: st
         nulls=nulls,
         suite=suite,
         notices=[*notices(record), *([why] if why else []), *drawing.left_out],
-        headline=headline(vars(record.counts), len(record.claims)),
+        headline=headline(vars(record.counts), record.evidence_of),
+        meaning=FOUND,
+        word=WORDS.get(record.evidence_of or "", ""),
     )
 
 
@@ -69,6 +71,11 @@ def notices(record: Record) -> list[str]:
         lines.append(
             "Incomplete: the run was cut short, covered some claims only, or a claim ended in an error. What is here "
             "was measured; what is missing is not known."
+        )
+    if record.earlier_rules:
+        lines.append(
+            "Recorded under earlier rules: what is distinctive and found was derived anew from its p-values, which "
+            "are adjusted now."
         )
     by_outcome = {
         "ended in an error": record.of_verdict(None),

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from headclaims.report.cells import SIGNS, measured, number, p_values, reported
+from headclaims.report.cells import SIGNS, measured, number, p_values, reported, resolution
 from headclaims.report.figure import Figure, Placed, ScriptedFigure, page_data
 from headclaims.report.plots import THEME
 
@@ -48,6 +48,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "measured": measured, "reported": reported, "p_values": p_values}
+    filters = (number, measured, reported, p_values, resolution)
+    environment.filters |= {written.__name__: written for written in filters}
     environment.globals |= {"signs": SIGNS, "css": _text("page.css")}
     return environment

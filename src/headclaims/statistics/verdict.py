@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -36,9 +36,9 @@ class Flag(StrEnum):
     BY_CONSTRUCTION = "by construction"
     """True of any weights, or implied by another claim: it checks arithmetic."""
     DISTINCTIVE = "distinctive"
-    """p ≤ 0.05 against every null that the claim names."""
+    """Adjusted p ≤ 0.05 against every null that the claim names: settled at the end of a record (`record.settle`)."""
     NOT_DISTINCTIVE = "not distinctive"
-    """p > 0.05 against at least one of these nulls."""
+    """Adjusted p > 0.05 against at least one of these nulls."""
     NULL_TOO_SMALL = "null too small"
     """A null has fewer than 19 members, so that p cannot reach 0.05."""
     NULL_MISSING = "null missing"
@@ -47,6 +47,8 @@ class Flag(StrEnum):
     """The claim under a variant of its definition disagrees with the verdict."""
     NO_INTERVAL = "no interval"
     """Fewer than ten prompts, so that the measured value alone decides."""
+    PART_OF_THE_MODEL = "part of the model"
+    """A claim about all heads of the model, on evidence that holds some."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ class Measurement:
     """A claim's statistic as measured, with everything that its verdict depends on.
 
     `resampled` says whether the statistic can have an interval; `interval` is None where it cannot, or where there
-    were fewer than ten prompts. All `conditions` have to hold as well.
+    were fewer than ten prompts. All `conditions` have to hold as well. Of a claim about all heads `heads_lacking` says
+    that the evidence holds some alone; None where it holds all, or where the claim is about the target.
     """
 
     statistic: str
@@ -137,6 +140,7 @@ class Measurement:
     variants: Sequence[VariantResult] = field(default_factory=tuple)
     conditions: Sequence[Condition] = field(default_factory=tuple)
     compared: NullStatistic | None = None
+    heads_lacking: str | None = None
 
     @property
     def parts(self) -> list[Condition]:
@@ -146,29 +150,42 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with its flags, p-values in the order of the nulls (None where missing), and remarks in `reason`."""
+    """A verdict with its flags, p-values in the order of the nulls (None where missing), and remarks in `reason`.
+
+    `layer_p_values` are those against the target's layer-mates alone, None where a null has none.
+    Whether the claim is distinctive is not among the flags: that depends on the other claims of the record.
+    """
 
     verdict: Verdict
     flags: tuple[Flag, ...]
     p_values: tuple[float | None, ...]
+    layer_p_values: tuple[float | None, ...]
     reason: str | None
 
 
 def judge(measurement: Measurement) -> Judgement:
-    """Derive the verdict and the flags of a measurement, by the rules of `Verdict` and `Flag`."""
+    """Derive the verdict and the flags of a measurement by itself, by the rules of `Verdict` and `Flag`."""
     m = measurement
     compared = m.compared or NullStatistic(m.statistic, m.value, m.threshold.favourable)
-    p_values = tuple(
-        None if null.values is None else null.p_value(compared.value, compared.favourable) for null in m.nulls
-    )
+
+    def p_of(null: Null | None) -> float | None:
+        if null is None or null.values is None:
+            return None
+        return null.p_value(compared.value, compared.favourable)
+
+    p_values = tuple(p_of(null) for null in m.nulls)
+    layer_p_values = tuple(p_of(null.of_layer) for null in m.nulls)
     flags = [Flag.BY_CONSTRUCTION] if m.by_construction else []
-    flags += _null_flags(m.nulls, p_values)
+    flags += [Flag.NULL_TOO_SMALL] if any(null.is_too_small for null in m.nulls) else []
+    flags += [Flag.NULL_MISSING] if any(null.values is None for null in m.nulls) else []
     verdict = _verdict(m)
     disagreeing = [v.name for v in m.variants if v.holds != (verdict is Verdict.SUPPORTED)]
     if disagreeing and verdict is not Verdict.UNDECIDED:
         flags.append(Flag.CONDITIONAL)
     if m.resampled and m.interval is None:
         flags.append(Flag.NO_INTERVAL)
+    if m.heads_lacking is not None:
+        flags.append(Flag.PART_OF_THE_MODEL)
     notes = []
     if verdict is Verdict.UNDECIDED:
         notes = [_more_evidence(part, m.n_prompts) for part in m.parts if part.verdict is verdict]
@@ -181,9 +198,10 @@ def judge(measurement: Measurement) -> Judgement:
     notes += [
         f"null {null.population!r} has {null.n} members, fewer than {SMALLEST_POPULATION}"
         for null in m.nulls
-        if null.values is not None and null.n < SMALLEST_POPULATION
+        if null.is_too_small
     ]
-    return Judgement(verdict, tuple(flags), p_values, "; ".join(notes) or None)
+    notes += [m.heads_lacking] if m.heads_lacking is not None else []
+    return Judgement(verdict, tuple(flags), p_values, layer_p_values, "; ".join(notes) or None)
 
 
 def _verdict(m: Measurement) -> Verdict:
@@ -192,54 +210,41 @@ def _verdict(m: Measurement) -> Verdict:
     return next(v for v in (Verdict.NOT_SUPPORTED, Verdict.UNDECIDED, Verdict.SUPPORTED) if v in part_verdicts)
 
 
-def _null_flags(nulls: Sequence[Null], p_values: Sequence[float | None]) -> list[Flag]:
-    if not nulls:
-        return []
-    usable_p_values = [
-        p for null, p in zip(nulls, p_values, strict=True) if p is not None and null.n >= SMALLEST_POPULATION
-    ]
-    flags = []
-    if any(p > SIGNIFICANT for p in usable_p_values):
-        flags.append(Flag.NOT_DISTINCTIVE)
-    elif len(usable_p_values) == len(nulls):
-        flags.append(Flag.DISTINCTIVE)
-    if any(null.values is not None and null.n < SMALLEST_POPULATION for null in nulls):
-        flags.append(Flag.NULL_TOO_SMALL)
-    if any(null.values is None for null in nulls):
-        flags.append(Flag.NULL_MISSING)
-    return flags
-
-
 def _more_evidence(part: Condition, n_prompts: int | None) -> str:
-    """Say what evidence would decide; an interval over prompts narrows with the square root of their number.
+    """Say what evidence would decide.
 
-    Raises ValueError where the part has no interval.
+    V = V_prompt + V_category, and V_prompt falls with the number of prompts. Where that alone can bring the interval's
+    end to the threshold, the number is given; else more categories, groups or words are wanted. Raises ValueError where
+    the part has no interval.
     """
     interval = part.interval
-    if interval is None or (n_prompts is None and interval.unit != "tokens"):
+    if interval is None:
         raise ValueError("an undecided measurement without interval; wanted one that straddles the threshold")
-    if interval.unit != "prompts" or n_prompts is None:
-        more = "more categories" if interval.unit == "categories" else "more words"
-        return (
-            f"the interval of {part.statistic} over {interval.unit} straddles the threshold: {more} would narrow it, "
-            "more prompts not"
-        )
     edges = (-part.threshold.value, part.threshold.value) if part.threshold.two_sided else (part.threshold.value,)
     crossed = [edge for edge in edges if interval.low <= edge <= interval.high]
     if any(edge == part.value for edge in crossed):
-        return f"the measured {part.statistic} is the threshold: no number of prompts would decide"
-    ratios = (
-        (part.value - (interval.low if edge < part.value else interval.high)) / (part.value - edge) for edge in crossed
+        return f"the measured {part.statistic} is the threshold: no amount of evidence would decide"
+    # How far the variance has to shrink: the distance of the threshold over that of the interval's end, squared.
+    shrunk = min(
+        ((part.value - edge) / (part.value - (interval.low if edge < part.value else interval.high))) ** 2
+        for edge in crossed
     )
-    needed = math.ceil(n_prompts * max(ratios) ** 2)
-    return f"about {max(needed, n_prompts + 1)} prompts would decide, there were {n_prompts}"
+    of_prompts = interval.share_of_prompts
+    left = shrunk - (1 - of_prompts)
+    if n_prompts is not None and left > 0:
+        needed = math.ceil(n_prompts * of_prompts / left)
+        return f"about {max(needed, n_prompts + 1)} prompts would decide, there were {n_prompts}"
+    unit = "categories" if interval.unit == "prompts" else interval.unit
+    return f"{part.statistic}: more {unit} would decide" + ("" if n_prompts is None else ", more prompts alone not")
 
 
-def is_found(verdict: Verdict | None, flags: Sequence[Flag]) -> bool:
-    """Return whether a claim counts as found: supported and distinctive, neither by construction nor conditional."""
-    return (
-        verdict is Verdict.SUPPORTED
-        and Flag.DISTINCTIVE in flags
-        and Flag.BY_CONSTRUCTION not in flags
-        and Flag.CONDITIONAL not in flags
-    )
+NEVER_FOUND = (Flag.BY_CONSTRUCTION, Flag.CONDITIONAL, Flag.NO_INTERVAL, Flag.PART_OF_THE_MODEL)
+
+
+def is_found(verdict: str | None, flags: Iterable[str]) -> bool:
+    """Return whether a claim counts as found: supported and distinctive, with none of the flags `NEVER_FOUND`.
+
+    Verdict and flags may be those of a record, as text.
+    """
+    given = set(flags)
+    return verdict == Verdict.SUPPORTED and Flag.DISTINCTIVE in given and given.isdisjoint(NEVER_FOUND)

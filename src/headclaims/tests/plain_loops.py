@@ -13,16 +13,23 @@ FLOOR = 1e-12
 
 @dataclass(frozen=True)
 class Row:
-    """One row of one head's pattern: which earlier positions hold kin and copies, and the attention to each group."""
+    """One row of one head's pattern: earlier positions of kin, copies and other categories, and attention to each."""
 
     position: int
     word: str | None
     kin: tuple[int, ...]
     copies: tuple[int, ...]
+    others: tuple[int, ...]
     kin_mass: float
     copy_mass: float
+    other_mass: float
     own: float
     bos: float
+
+    @property
+    def counted(self) -> bool:
+        """Whether the row enters statistics: that of a word, or of position 0."""
+        return self.word is not None or self.position == 0
 
     @property
     def score(self) -> float:
@@ -44,12 +51,17 @@ class Row:
         """Attention per earlier copy of the word."""
         return self.copy_mass / len(self.copies)
 
+    @property
+    def per_other(self) -> float:
+        """Attention per earlier word of another category."""
+        return self.other_mass / len(self.others)
+
 
 def rows_of(prompt: Sequence[str | None], category_of: dict[str, object], pattern: np.ndarray) -> list[Row]:
-    """The rows of one head's pattern [query, key] on a prompt of words, None at BOS."""
+    """The rows of one head's pattern [query, key] on a prompt of words, None at position 0 and where there is none."""
     rows = []
     for i, word in enumerate(prompt):
-        kin, copies = [], []
+        kin, copies, others = [], [], []
         for j in range(1, i):
             other = prompt[j]
             if word is None or other is None:
@@ -58,14 +70,18 @@ def rows_of(prompt: Sequence[str | None], category_of: dict[str, object], patter
                 copies.append(j)
             elif category_of[other] == category_of[word]:
                 kin.append(j)
+            else:
+                others.append(j)
         rows.append(
             Row(
                 i,
                 word,
                 tuple(kin),
                 tuple(copies),
+                tuple(others),
                 float(sum(pattern[i][j] for j in kin)),
                 float(sum(pattern[i][j] for j in copies)),
+                float(sum(pattern[i][j] for j in others)),
                 float(pattern[i][i]),
                 float(pattern[i][0]),
             )

@@ -14,10 +14,12 @@ from headclaims.circuit.eigenspectrum import HeadSpectra, head_spectra
 from headclaims.circuit.qk_circuit import span
 from headclaims.measures.category_score import Survey, survey
 from headclaims.prompts.category import recorded_prompts
+from headclaims.tests.plain_loops import Row, categories_of, rows_of
 from headclaims.tests.word_lists import load_words
 
 FOLDER = Path(__file__).parents[4] / "shared" / "gpt2-small"
 WEIGHTS, ATTENTION = FOLDER / "attention-weights.safetensors", FOLDER / "recorded-attention.safetensors"
+ATTENTION_128 = FOLDER / "recorded-attention-128.safetensors"
 LAYERS, HEADS, D_MODEL, D_HEAD = 12, 12, 768, 64
 TARGET = Head(1, 5)
 AT = TARGET.layer * HEADS + TARGET.index
@@ -26,18 +28,31 @@ needs_weights = pytest.mark.skipif(not WEIGHTS.is_file(), reason=f"{WEIGHTS} is 
 needs_attention = pytest.mark.skipif(not ATTENTION.is_file(), reason=f"{ATTENTION} is not there")
 
 
+needs_both = pytest.mark.skipif(
+    not (ATTENTION.is_file() and ATTENTION_128.is_file()), reason=f"{ATTENTION} and {ATTENTION_128.name} are not there"
+)
+
+
 @cache
-def recorded() -> tuple[list[str], np.ndarray]:
+def recorded(path: Path = ATTENTION) -> tuple[list[str], np.ndarray]:
     """The recorded prompt as token strings, and the patterns [head, query, key] of layer 1 on it."""
-    with safe_open(ATTENTION, framework="np") as file:
+    with safe_open(path, framework="np") as file:
         (tokens,) = json.loads(file.metadata()["tokens"])
         return tokens, file.get_tensor("blocks.1.attn.hook_pattern")[0]
 
 
+def recorded_rows(path: Path, head: int) -> list[Row]:
+    """The rows of one of layer 1's heads on the recorded prompt, by plain loops."""
+    tokens, pattern = recorded(path)
+    return rows_of(
+        [None, *(token.strip() for token in tokens[1:])], categories_of(load_words("write-up")), pattern[head]
+    )
+
+
 @cache
-def recorded_survey() -> Survey:
+def recorded_survey(path: Path = ATTENTION) -> Survey:
     """The survey, by the code under test, of layer 1's heads on the recorded prompt."""
-    tokens, pattern = recorded()
+    tokens, pattern = recorded(path)
     prompts = recorded_prompts(load_words("write-up"), [tokens])
     return survey(
         prompts, tuple(Head(1, head) for head in range(HEADS)), [(slice(0, 1), torch.from_numpy(pattern)[None])]

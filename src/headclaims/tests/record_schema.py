@@ -37,6 +37,7 @@ FLAGS = (
     "null missing",
     "conditional",
     "no interval",
+    "part of the model",
 )
 RECORD: dict[str, Any] = {
     "schema": OneOf((2,)),
@@ -59,9 +60,22 @@ RECORD: dict[str, Any] = {
         "d_head": int,
         "d_vocab": Maybe(int),
     },
-    "target": {"layer": int, "head": int, "label": str, "chosen_by": OneOf(("option", "default", "auto"))},
+    "target": {
+        "layer": int,
+        "head": int,
+        "label": str,
+        "chosen_by": OneOf(("option", "default", "auto")),
+        "chosen_on": Maybe(str),
+    },
     "evidence_of": OneOf(("discovery", "replication")),
-    "counts": {"assessed": int, "supported": int, "found": int},
+    "counts": {
+        "empirical": int,
+        "assessed": int,
+        "supported": int,
+        "found": int,
+        "identities": int,
+        "identities_hold": int,
+    },
     "settings": {
         "checkpoint": Maybe(str),
         "revision": Maybe(str),
@@ -99,11 +113,23 @@ RECORD: dict[str, Any] = {
             "measured": ByName(NUMBER),
             "interval": Maybe([NUMBER]),
             "reported": Maybe(ByName(NUMBER)),
-            "nulls": [{"population": str, "n": Maybe(int), "p": Maybe(NUMBER), "p_adjusted": Maybe(NUMBER)}],
+            "nulls": [
+                {
+                    "population": str,
+                    "n": Maybe(int),
+                    "p": Maybe(NUMBER),
+                    "p_least": Maybe(NUMBER),
+                    "n_layer": Maybe(int),
+                    "p_layer": Maybe(NUMBER),
+                }
+            ],
             "variants": [{"name": str, "measured": NUMBER, "holds": bool}],
             "reason": Maybe(str),
             "seconds": NUMBER,
             "p_adjusted": Maybe(NUMBER),
+            "p_adjusted_least": Maybe(NUMBER),
+            "wanted": ByName(str),
+            "half_width": Maybe(NUMBER),
         }
     ],
 }

@@ -44,7 +44,7 @@ def claims() -> list[ClaimEntry]:
             measured={"gap": 1.5, "score": 0.5},
             interval=[1.0, 2.0],
             reported={"gap": 0.6},
-            nulls=[NullEntry("other heads", 35, 0.0278, 0.05), NullEntry("Gaussian heads", None, None)],
+            nulls=[NullEntry("other heads", 35, 0.0278, 0.0278, 3, 0.5), NullEntry("Gaussian heads", None, None)],
             variants=[VariantEntry("E zero", 0.5, True), VariantEntry(HOSTILE, -0.5, False)],
         ),
         claim("fails", Verdict.NOT_SUPPORTED, measured={"ratio": 0.5}, interval=[0.25, 0.75]),

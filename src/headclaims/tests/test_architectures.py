@@ -85,6 +85,8 @@ def test_an_architecture_is_audited_whole(name: str, words: Path, tmp_path: Path
         assert claims[claim_id]["verdict"] in ("supported", "not supported", "undecided"), claim_id
     for claim_id in ("inertia", "skew-adds-no-self-attention"):
         assert (claims[claim_id]["verdict"], claims[claim_id]["flags"]) == ("supported", ["by construction"])
+    survey = next(n for n in claims["category-score-lowest"]["nulls"] if n["population"] == "Gaussian survey")
+    assert (survey["n"], survey["p_least"]) == (199, 1 / 200)
     offsets = [variant["name"] for variant in claims["skew-is-weaker"]["variants"]]
     assert offsets == ([f"offset {d}" for d in (1, 4, 16, 48)] if name in ROTARY else [])
 

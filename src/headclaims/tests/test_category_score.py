@@ -8,14 +8,7 @@ import torch
 
 from headclaims.checkpoint.interface import Head
 from headclaims.errors import NotAssessable
-from headclaims.measures.category_score import (
-    Survey,
-    gap_to_runner_up,
-    outlier_ratio,
-    score_gap,
-    score_outlier,
-    survey,
-)
+from headclaims.measures.category_score import Survey, survey
 from headclaims.prompts.category import CategoryPrompts, category_prompts, recorded_prompts
 from headclaims.prompts.words import WordList
 from headclaims.tests import real_gpt2
@@ -161,83 +154,30 @@ def test_rows_are_grouped_by_prompt_and_the_query_s_category() -> None:
     assert grouped.n_categories == 2
 
 
-def test_gap_to_the_runner_up() -> None:
-    scores = np.array([3.0, 0.5, 1.25, 9.0])
-    assert gap_to_runner_up(scores, 1) == 0.75
-    assert gap_to_runner_up(scores, 2) == -0.75
-    assert gap_to_runner_up(scores, 3) == -8.5
-    batch = np.array([scores, [1.0, 1.0, 2.0, 2.5]])
-    assert gap_to_runner_up(batch, 1).tolist() == [0.75, 0.0]
-
-
-def test_outlier_ratio_is_over_the_median_of_nine_gaps() -> None:
-    # Gaps from the lowest score upwards: 3, then eight more between the ten lowest, then two that are beyond them.
-    # Sorted, the nine are .1 .2 .3 .4 1 2 2.5 2.7 3: median 1. Of eight (without the first) it would be .7, of ten
-    # (with the next) 1.5.
-    gaps = [3, 0.1, 2, 0.3, 2.5, 0.4, 1, 0.2, 2.7, 25, 40]
-    scores = np.concatenate([[0.5], 0.5 + np.cumsum(gaps)])
-    shuffled = np.random.default_rng(0).permutation(12)
-    target = int(np.flatnonzero(shuffled == 0)[0])
-    assert outlier_ratio(scores[shuffled], target) == pytest.approx(3.0)
-    # The runner-up's gap is negative, over the same median; batches go row by row.
-    second = int(np.flatnonzero(shuffled == 1)[0])
-    assert outlier_ratio(scores[shuffled], second) == pytest.approx(-3.0)
-    other = scores[shuffled][::-1]
-    assert other[target] > 0.5
-    batch = np.stack([scores[shuffled], 2 * scores[shuffled], other])
-    assert outlier_ratio(batch, target) == pytest.approx([3.0, 3.0, 0.5 - other[target]])
-
-
-def test_outlier_ratio_of_ten_heads_and_of_nine() -> None:
-    assert outlier_ratio(np.array([0.0, 4, 6, 8, 10, 12, 14, 16, 18, 20]), 0) == pytest.approx(2.0)
-    with pytest.raises(ValueError, match="9 heads; wanted 10"):
-        outlier_ratio(np.arange(9.0), 0)
-
-
-@pytest.mark.parametrize("others", [1.5, 27.6])
-def test_a_gap_above_heads_that_tie_is_beyond_any_multiple_and_finite(others: float) -> None:
-    # A record takes no infinity, and no score is above −ln 1e-12 = 27.6.
-    ratio = outlier_ratio(np.array([0.0] + [others] * 11), 0)
-    assert ratio > 1e12
-    assert np.isfinite(ratio)
-
-
-def test_the_statistics_are_those_of_the_scores(drawn: tuple[CategoryPrompts, np.ndarray]) -> None:
-    prompts, _ = drawn
-    patterns = random_patterns(3, 12, 14, seed=5)
+def test_rows_of_tokens_that_are_no_words_enter_nothing() -> None:
+    # BOS red , the blue red: kin of blue at 4 is red at 1, of red at 5 blue at 4; rows 2 and 3 are not there.
+    recorded = [["<s>", " red", ",", " the", " blue", " red"], ["<s>", " of", " dog", " cat", " of", " dog"]]
+    prompts = recorded_prompts(WORDS, recorded)
+    patterns = random_patterns(2, 3, 6, seed=4)
     s = survey_of(prompts, patterns)
-    scores = np.array([np.mean([row.score for row in rows]) for rows in loops_over(prompts, patterns)])
-    lowest = np.sort(scores)[:10]
-    for head in (0, 7):
-        gap = min(score for at, score in enumerate(scores) if at != head) - scores[head]
-        assert score_gap(s, Head(0, head)).value == pytest.approx(gap, abs=1e-5)
-        median = sorted(lowest[1:] - lowest[:-1])[4]
-        assert score_outlier(s, Head(0, head)).value == pytest.approx(gap / median, rel=1e-3)
+    assert s.is_counted.astype(int).tolist() == [1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 0, 1]
+    assert s.n_kin.tolist() == [0, 0, 0, 0, 1, 1, 0, 0, 0, 1, 0, 1]
+    expected = [[row for row in rows if row.counted] for rows in loops_over(prompts, patterns)]
+    assert len(expected[0]) == 8
+    assert s.scores == pytest.approx([np.mean([row.score for row in rows]) for rows in expected], abs=1e-6)
+    assert s.uniform_score == pytest.approx(np.mean([-math.log(row.uniform_share) for row in expected[0]]))
+    counts = s.grouped(s.row_scores[:1]).counts[0]
+    assert counts.tolist() == [[3, 0, 1], [0, 3, 1]]  # colours, animals, position 0
+    others = np.array([[row.other_mass for row in rows] for rows in loops_over(prompts, patterns)])
+    assert s.other_mass == pytest.approx(others, abs=1e-6)
 
 
-def test_fewer_than_ten_heads_have_no_outlier(drawn: tuple[CategoryPrompts, np.ndarray]) -> None:
-    with pytest.raises(NotAssessable, match="4 heads; wanted 10"):
-        score_outlier(survey_of(*drawn), Head(0, 0))
-
-
-def test_the_runner_up_is_chosen_anew_in_each_resample() -> None:
-    # Twelve prompts BOS red dog, three heads. The target scores 0; of the others, one scores 1.5 on rows 1 and 2 of
-    # even prompts and 0 on odd ones, the other the reverse. Row 0 scores 0 for all. Whatever is drawn, the lower mean
-    # of the two is at most 1/2; that of either one alone would exceed it in half the resamples.
-    pattern = np.zeros((12, 3, 3, 3))
-    pattern[:, :, :, 0] = 1.0
-    pattern[::2, 1, 1:, 0] = pattern[1::2, 2, 1:, 0] = math.exp(-1.5)
-    pattern[:, :, [1, 2], [1, 2]] = 1 - pattern[:, :, 1:, 0]
-    s = survey_of(prompts_of(*["red dog"] * 12), pattern)
-    statistic = score_gap(s, Head(0, 0))
-    assert statistic.value == pytest.approx(0.5, abs=1e-6)
-    weights = np.random.default_rng(0).multinomial(12, [1 / 12] * 12, size=500).astype(float)
-    even = weights[:, ::2].sum(axis=1) / 12
-    assert statistic.statistic(statistic.rows.means(weights)) == pytest.approx(np.minimum(even, 1 - even), abs=1e-6)
-    interval = statistic.interval(seed=0)
-    assert interval is not None
-    assert interval.draws.max() <= 0.5 + 1e-6
-    assert interval.draws.min() < 0.2
+def test_prompts_without_bos_have_no_category_score() -> None:
+    prompts = recorded_prompts(WORDS, [["The", " red", " blue", " green"]])
+    s = survey_of(prompts, random_patterns(1, 12, 4, seed=1))
+    with pytest.raises(NotAssessable, match="do not begin with BOS"):
+        _ = s.scores
+    assert s.kin_mass.shape == (12, 4)
 
 
 @real_gpt2.needs_attention
@@ -245,11 +185,6 @@ def test_scores_of_real_gpt2_small() -> None:
     s = real_gpt2.recorded_survey()
     stated = [2.522, 2.939, 2.267, 2.957, 2.263, 0.575, 1.877, 2.479, 2.341, 2.114, 2.604, 2.802]
     assert s.scores == pytest.approx(stated, abs=5.1e-4)  # as printed
-    gap, ratio = (statistic(s, real_gpt2.TARGET) for statistic in (score_gap, score_outlier))
-    assert gap.value == pytest.approx(1.302, abs=5.1e-4)
-    assert ratio.value == pytest.approx(9.43, abs=5.1e-3)
-    assert gap.interval(seed=0) is None
-    assert ratio.interval(seed=0) is None
 
 
 @real_gpt2.needs_attention

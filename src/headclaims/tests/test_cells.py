@@ -1,8 +1,12 @@
 """Cells of tables: numbers as a reader wants them."""
 
+from typing import Any
+
 import pytest
 
-from headclaims.report.cells import number
+from headclaims.record.entries import ClaimEntry, NullEntry
+from headclaims.report.cells import number, resolution
+from headclaims.statistics.verdict import Flag, Verdict
 
 
 @pytest.mark.parametrize(
@@ -26,3 +30,30 @@ from headclaims.report.cells import number
 )
 def test_numbers_have_four_digits_or_are_whole(value: float, written: str) -> None:
     assert number(value) == written
+
+
+def effect(verdict: Verdict, wanted: str, *flags: Flag, **parts: Any) -> ClaimEntry:
+    """A claim about an effect of 0.1."""
+    more = {"wanted": {"effect": wanted}, "measured": {"effect": 0.1}, "flags": list(flags)}
+    return ClaimEntry("a", "Group", "It holds", "Section 1", verdict, **more | parts)
+
+
+KNOWN = {"half_width": 0.0333, "p_adjusted_least": 0.0204}
+
+
+def test_resolution_stands_beside_what_was_not_seen() -> None:
+    """Not distinctive, undecided, or an effect said to be small; nowhere else."""
+    both = "± 0.033, adjusted p 0.02 at least"
+    assert resolution(effect(Verdict.SUPPORTED, "> 0", Flag.NOT_DISTINCTIVE, **KNOWN)) == both
+    assert resolution(effect(Verdict.UNDECIDED, "> 0", **KNOWN)) == both
+    for verdict in (Verdict.SUPPORTED, Verdict.NOT_SUPPORTED, Verdict.UNDECIDED):
+        assert resolution(effect(verdict, "|·| ≤ 0.1", Flag.DISTINCTIVE, **KNOWN)) == both
+    assert resolution(effect(Verdict.SUPPORTED, "> 0", Flag.DISTINCTIVE, **KNOWN)) == ""
+    assert resolution(effect(Verdict.NOT_SUPPORTED, "> 0", **KNOWN)) == ""
+
+
+def test_resolution_says_what_is_known() -> None:
+    assert resolution(effect(Verdict.UNDECIDED, "> 0", half_width=0.5)) == "± 0.5"
+    alone = [NullEntry("other heads", 19, 0.5, 0.05), NullEntry("few", 3, 0.25, 0.25)]
+    assert resolution(effect(Verdict.SUPPORTED, "> 0", Flag.NOT_DISTINCTIVE, nulls=alone)) == "p 0.05 at least"
+    assert resolution(effect(Verdict.SUPPORTED, "> 0", Flag.NOT_DISTINCTIVE)) == ""

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,7 @@ from headclaims.claim.claim import Claim, errored, new_entry, not_assessable
 from headclaims.errors import BadInput, NotAssessable, NotSupported
 from headclaims.report.figures.line import Line
 from headclaims.statistics.nulls import Null
-from headclaims.statistics.resampling import Interval, OverTokens, per_prompt
+from headclaims.statistics.resampling import Interval, OverUnits, per_prompt
 from headclaims.statistics.verdict import Flag, NullStatistic, Threshold, VariantResult, Verdict
 from headclaims.tests.small_sets import small_set
 
@@ -36,6 +36,12 @@ class MadeUp(Audit):
         assert head is not None
         self.target, self._fingerprint, self._seed = head, fingerprint, seed
 
+    lacking: str | None = None
+
+    @property
+    def heads_lacking(self) -> str | None:
+        return self.lacking
+
     @property
     def settings(self) -> Any:
         return SimpleNamespace(seed=self._seed)
@@ -45,26 +51,20 @@ class MadeUp(Audit):
         return SimpleNamespace(spec="some/model", fingerprint={self.target.layer: self._fingerprint}.__getitem__)
 
 
-@dataclass(frozen=True)
-class Known(OverTokens):
-    """A statistic whose value and interval are known, which remembers the seeds that it was asked under."""
+class Known(OverUnits):
+    """A statistic whose value and interval are known."""
 
-    known: float = 0.0
-    ends: tuple[float, float] = (0.0, 0.0)
-    seeds: list[int] = field(default_factory=list)
+    def __init__(self, value: float, low: float, high: float) -> None:
+        super().__init__("words", value, np.zeros(2))
+        self.__dict__["ends"] = (low, high)
 
-    @property
-    def value(self) -> float:
-        return self.known
-
-    def interval(self, seed: int) -> Interval:
-        self.seeds.append(seed)
-        return Interval(*self.ends, "tokens", np.array(self.ends))
+    def interval(self) -> Interval:
+        return Interval(*self.__dict__["ends"], "words")
 
 
 def known(value: float, low: float, high: float) -> Known:
     """A statistic of this value and interval."""
-    return Known(1, lambda weights: weights[:, 0], value, (low, high))
+    return Known(value, low, high)
 
 
 def made(
@@ -99,6 +99,9 @@ def test_a_claim_begins_with_what_is_known_of_it(tmp_path: Path) -> None:
         "reason": None,
         "seconds": 0.0,
         "p_adjusted": None,
+        "p_adjusted_least": None,
+        "wanted": {},
+        "half_width": None,
     }
 
 
@@ -132,7 +135,7 @@ def test_the_whole_interval_has_to_hold(tmp_path: Path) -> None:
     assert failure(made(tmp_path), "gap", known(-0.5, -0.75, -0.125))[:3] == [
         "first: not supported",
         "  claim     The first holds",
-        "  measured  gap -0.5, 95 % [-0.75, -0.125] over tokens",
+        "  measured  gap -0.5, 95 % [-0.75, -0.125] over words",
     ]
 
 
@@ -141,34 +144,23 @@ def test_an_interval_that_straddles_the_threshold_is_undecided(tmp_path: Path) -
     assert failure(claim, "gap", known(0.5, -0.25, 0.75)) == [
         "first: undecided",
         "  claim     The first holds",
-        "  measured  gap 0.5, 95 % [-0.25, 0.75] over tokens",
+        "  measured  gap 0.5, 95 % [-0.25, 0.75] over words",
         "  wanted    gap > 0",
         "  audited   L1H2 of some/model",
-        "  note      the interval of gap over tokens straddles the threshold: more words would narrow it, more prompts "
-        "not",
+        "  note      gap: more words would decide",
     ]
     assert claim.entry.verdict is Verdict.UNDECIDED
 
 
-def test_an_interval_over_prompts_is_that_of_the_audit_s_seed(tmp_path: Path) -> None:
-    """By scipy's own BCa; the lower end is below 0, so that more prompts would decide."""
-    claim = made(tmp_path, seed=7)
+def test_an_interval_over_prompts_is_student_s(tmp_path: Path) -> None:
+    """The lower end is below 0, so that more prompts would decide."""
+    claim = made(tmp_path)
     lines = failure(claim, "gap", per_prompt(VALUES))
-    low, high = stats.bootstrap(
-        (VALUES,), np.mean, n_resamples=9999, method="BCa", rng=np.random.default_rng([7, 0])
-    ).confidence_interval
-    assert claim.entry.interval == pytest.approx([low, high], abs=1e-3)
+    low, high = stats.t.interval(0.95, 11, VALUES.mean(), stats.sem(VALUES))
+    assert claim.entry.interval == pytest.approx([low, high], abs=1e-6)
     # The interval's lower half narrows with the square root of the number of prompts until it ends at 0.
     needed = 12 * ((VALUES.mean() - low) / VALUES.mean()) ** 2
-    said = int(lines[-1].removeprefix("  note      about ").partition(" ")[0])
-    assert said == pytest.approx(max(13, math.ceil(needed)), abs=1)
-    assert lines[-1].endswith(" prompts would decide, there were 12")
-
-
-def test_the_seed_is_the_audit_s(tmp_path: Path) -> None:
-    claim, value, condition = made(tmp_path, seed=5), known(1.0, 0.5, 2.0), known(0.25, 0.125, 0.375)
-    claim.check("gap", value, conditions={"share": condition})
-    assert value.seeds == condition.seeds == [5]
+    assert lines[-1] == f"  note      about {max(13, math.ceil(needed))} prompts would decide, there were 12"
 
 
 def test_under_ten_prompts_the_value_decides(tmp_path: Path) -> None:
@@ -194,10 +186,9 @@ def test_a_number_may_be_python_s_or_numpy_s(tmp_path: Path, value: Any) -> None
 
 NOT_FINITE: dict[str, Mapping[str, Any]] = {
     "gap": {"value": math.nan},
-    "gap over tokens": {"value": known(1.0, 0.5, math.inf)},
+    "gap over words": {"value": known(1.0, 0.5, math.inf)},
     "share": {"value": 1.0, "conditions": {"share": -math.inf}},
     "score": {"value": 1.0, "measured": {"score": math.nan}},
-    "bound": {"value": known(1.0, 0.5, 2.0), "of_interval": lambda _: {"bound": np.float32("inf")}},
     "variant zero": {"value": 1.0, "variants": [VariantResult("zero", math.nan, False)]},
     "smaller gap": {"value": 1.0, "compared": NullStatistic("smaller gap", math.nan, "high")},
 }
@@ -206,7 +197,7 @@ NOT_FINITE: dict[str, Mapping[str, Any]] = {
 @pytest.mark.parametrize("name", NOT_FINITE)
 def test_what_is_no_finite_number_is_refused_by_name(tmp_path: Path, name: str) -> None:
     claim = made(tmp_path)
-    with pytest.raises(ValueError, match=rf"^{name.removesuffix(' over tokens')} .*wanted (a )?finite number"):
+    with pytest.raises(ValueError, match=rf"^{name.removesuffix(' over words')} .*wanted (a )?finite number"):
         claim.check("gap", **NOT_FINITE[name])
     assert not claim.concluded
     assert claim.entry == new_entry(claim.claim_set, "first")
@@ -250,15 +241,6 @@ def test_further_numbers_follow_the_statistic(tmp_path: Path) -> None:
     assert list(claim.entry.measured.items()) == [("gap", 1.0), ("of", 12), ("score", 0.5), ("share", 0.25)]
 
 
-def test_numbers_that_come_of_the_interval(tmp_path: Path) -> None:
-    claim = made(tmp_path)
-    claim.check("gap", known(1.0, 0.5, 2.0), of_interval=lambda interval: {"width": interval.high - interval.low})
-    assert claim.entry.measured == {"gap": 1.0, "width": 1.5}
-    claim = made(tmp_path)
-    claim.check("gap", 1.0, of_interval=lambda interval: {"width": interval.high - interval.low})
-    assert claim.entry.measured == {"gap": 1.0}
-
-
 def test_a_variant_that_disagrees_makes_the_verdict_conditional(tmp_path: Path) -> None:
     claim = made(tmp_path)
     assert claim.variant("zero", "gap", -0.5) == VariantResult("zero", -0.5, False)
@@ -281,21 +263,47 @@ def test_a_verdict_against_the_claim_is_conditional_where_a_variant_holds(tmp_pa
 
 
 def test_what_is_by_construction_is_said_to_be(tmp_path: Path) -> None:
-    claim = made(tmp_path)
-    claim.check("gap", 1.0, by_construction=True)
+    """By findings.toml, whether it is assessed or not: it is counted apart."""
+    stated = small_set(tmp_path)
+    stated.claims["first"].by_construction = True
+    claim = Claim("first", stated, MadeUp("L1H2", ELSEWHERE, 0))
     assert claim.entry.flags == [Flag.BY_CONSTRUCTION]
+    claim.check("gap", 1.0)
+    assert claim.entry.flags == [Flag.BY_CONSTRUCTION]
+    assert not_assessable(stated, "first", NotAssessable("no weights")).flags == [Flag.BY_CONSTRUCTION]
+    assert errored(stated, "first", "no luck").flags == [Flag.BY_CONSTRUCTION]
+
+
+@pytest.mark.parametrize("lacking", [None, "the evidence holds 12 of the model's 144 heads"])
+def test_a_claim_about_all_heads_asks_the_audit_which_it_has(tmp_path: Path, lacking: str | None) -> None:
+    claim = made(tmp_path)
+    claim.audit.lacking = lacking  # type: ignore[attr-defined]
+    claim.check("gap", 1.0, about_all_heads=True)
+    assert claim.entry.flags == ([] if lacking is None else [Flag.PART_OF_THE_MODEL])
+    assert claim.entry.reason == lacking
+    claim = made(tmp_path)
+    claim.audit.lacking = lacking  # type: ignore[attr-defined]
+    claim.check("gap", 1.0)
+    assert claim.entry.flags == []
+
+
+def test_thresholds_and_the_half_width_are_entered(tmp_path: Path) -> None:
+    claim = made(tmp_path)
+    claim.check("gap", known(0.5, 0.125, 0.75), conditions={"share": 0.25})
+    assert claim.entry.wanted == {"gap": "> 0", "share": "≤ 0.5"}
+    assert claim.entry.half_width == 0.3125
 
 
 def test_nulls_are_compared_with_the_statistic(tmp_path: Path) -> None:
-    """Of 39 members two are as high: p is 3/40."""
+    """Of 39 members two are as high: p is 3/40, and could be 1/40."""
     claim = made(tmp_path)
     null = Null("other heads", np.array([1.0, 2.0, *[0.0] * 37]))
     claim.check("gap", 1.0, nulls=[null, Null("Gaussian heads", None, "no weights")])
     assert [asdict(entry) for entry in claim.entry.nulls] == [
-        {"population": "other heads", "n": 39, "p": 3 / 40, "p_adjusted": None},
-        {"population": "Gaussian heads", "n": None, "p": None, "p_adjusted": None},
+        {"population": "other heads", "n": 39, "p": 3 / 40, "p_least": 1 / 40, "n_layer": None, "p_layer": None},
+        {"population": "Gaussian heads", "n": None, "p": None, "p_least": None, "n_layer": None, "p_layer": None},
     ]
-    assert claim.entry.flags == [Flag.NOT_DISTINCTIVE, Flag.NULL_MISSING]
+    assert claim.entry.flags == [Flag.NULL_MISSING]
     assert claim.entry.reason == "null 'Gaussian heads' missing: no weights"
 
 
@@ -305,7 +313,6 @@ def test_nulls_are_compared_with_another_value_where_one_is_given(tmp_path: Path
     claim.check("gap", 1.0, nulls=[Null("heads", np.zeros(39))], compared=NullStatistic("smaller gap", -1.0, "low"))
     (null,) = claim.entry.nulls
     assert null.p == 1 / 40
-    assert claim.entry.flags == [Flag.DISTINCTIVE]
 
 
 def test_a_statistic_without_threshold_ends_the_run(tmp_path: Path) -> None:

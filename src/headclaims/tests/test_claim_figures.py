@@ -14,12 +14,11 @@ from headclaims.statistics.verdict import Condition, Measurement, NullStatistic,
 
 
 def test_a_measurement_with_its_parts_and_nulls() -> None:
-    draws = np.array([0.0])
     measurement = Measurement(
         "gap",
         1.5,
         Threshold(">", 0.0),
-        interval=Interval(1.0, 2.0, "prompts", draws),
+        interval=Interval(1.0, 2.0, "prompts"),
         conditions=[Condition("share", 0.25, Threshold("≤", 0.5))],
         compared=NullStatistic("smaller gap", 1.25, "low"),
         nulls=[

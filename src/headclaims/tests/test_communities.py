@@ -11,11 +11,13 @@ from headclaims.errors import NotAssessable
 from headclaims.measures.communities import (
     AttentionGraph,
     agreement,
+    agreements,
     attention_graph,
     communities,
     graph_of_edges,
     labels,
     permuted_agreements,
+    permuted_medians,
 )
 from headclaims.prompts.words import WordList
 from headclaims.vocabulary.scores import TokenScores
@@ -202,6 +204,37 @@ def test_permuted_agreements_are_scikit_learn_s() -> None:
     assert permuted_agreements(np.zeros(9, dtype=int), dict.fromkeys(range(4), "a"), 2, 0).tolist() == [1.0, 1.0]
 
 
+def test_agreement_over_seeds_is_the_median_and_leaves_categories_out_whole() -> None:
+    """Against scikit-learn on the labels that are left; tokens of a category go, communities stay."""
+    draw = np.random.default_rng(9)
+    kind = draw.integers(4, size=80)
+    same = np.concatenate([kind, np.zeros(20, dtype=int)])
+    by_seed = np.stack([np.where(draw.random(100) < 0.4, draw.integers(4, size=100), same) for _ in range(5)])
+    label = {i: f"category {kind[i]}" for i in range(80)}
+    found, each = agreements(by_seed, label)
+    expected = [adjusted_mutual_info_score(kind, community[:80]) for community in by_seed]
+    assert each == pytest.approx(np.array(expected))
+    assert found.value == pytest.approx(np.median(expected))
+    left_out = {}
+    for out in range(4):
+        rest = np.flatnonzero(kind != out)
+        left_out[out] = np.median([adjusted_mutual_info_score(kind[rest], community[rest]) for community in by_seed])
+    in_order = [left_out[int(k)] for k in dict.fromkeys(kind)]
+    assert found.jackknifed.left_out["categories"].ravel() == pytest.approx(np.array(in_order))
+    assert len(set(np.round(each, 6))) > 2
+
+
+def test_permuted_medians_are_of_the_same_deals_for_every_seed() -> None:
+    draw = np.random.default_rng(10)
+    by_seed, label = draw.integers(5, size=(3, 60)), {i: f"category {i % 4}" for i in range(60)}
+    deals = np.random.default_rng([7, 6])
+    expected = []
+    for _ in range(15):
+        dealt = deals.permutation(np.arange(60) % 4)
+        expected.append(np.median([adjusted_mutual_info_score(dealt, community) for community in by_seed]))
+    assert permuted_medians(by_seed, label, 15, 7) == pytest.approx(np.array(expected), abs=1e-12)
+
+
 @pytest.mark.parametrize("missing", ["leidenalg", "igraph"])
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
@@ -210,7 +243,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, missing: str)
 
 
 def test_missing_scikit_learn_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    monkeypatch.setitem(sys.modules, "sklearn.metrics.cluster", None)
     with pytest.raises(NotAssessable, match=r"sklearn.*is not installed; pip install 'headclaims\[communities\]'"):
         agreement(np.array([0, 1]), {0: "a", 1: "b"})
 

@@ -193,11 +193,16 @@ def test_records_of_schema_1_are_compared_by_their_thresholds(tmp_path: Path) ->
 def test_a_head_that_was_looked_for_is_another_thing(tmp_path: Path) -> None:
     paths = [
         folder(tmp_path / name, [claim("a", measured={"x": 1.0})], {"head": head})
-        for name, head in (("one", "L1H5"), ("two", "L2H0"), ("three", "auto"))
+        for name, head in (("one", "L1H5"), ("two", "L2H0"), ("three", "auto"), ("four", "auto"))
     ]
     assert load(paths[:2]).notices == []
     with pytest.raises(BadInput, match="settings differ: head named, auto;"):
-        load(paths)
+        load(paths[:3])
+    chosen = json.loads((paths[3] / "claims.json").read_text(encoding="utf-8"))
+    chosen["target"]["chosen_on"] = "the words held-out"
+    (paths[3] / "claims.json").write_text(json.dumps(chosen), encoding="utf-8")
+    with pytest.raises(BadInput, match="settings differ: head auto, auto on the words held-out;"):
+        load(paths[2:])
 
 
 def test_a_record_that_is_named_twice_is_compared_once(three: list[Path]) -> None:

@@ -1,4 +1,6 @@
-"""False alarms: the random checkpoints, the count of what is found on them, and its limit."""
+"""False alarms: the random checkpoints, the strata, the count of what comes out of them, and its limit."""
+
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,47 +11,103 @@ from headclaims.checkpoint.planted.random_weights import random_folder
 from headclaims.errors import BadInput
 from headclaims.fleet.cluster import in_workers
 from headclaims.fleet.workers import audit
+from headclaims.record.entries import ClaimEntry
 from headclaims.report.readme import put_between
 from headclaims.tests.claims_run import SET
-from headclaims.trials.false_alarms import MARKS, Job, Row, most_allowed, options, run, table, tally
+from headclaims.trials import false_alarms
+from headclaims.trials.false_alarms import (
+    MARKS,
+    STRATA,
+    Count,
+    Job,
+    Outcome,
+    draw,
+    found_at_all,
+    most_allowed,
+    outcome,
+    run,
+    table,
+    tally,
+    too_often,
+)
 
 
-def entry(claim: str, verdict: str, *flags: str) -> dict[str, object]:
-    return {"id": claim, "verdict": verdict, "flags": list(flags)}
+def entry(verdict: str, *flags: str, p: tuple[float, ...] = (0.05, 0.01)) -> ClaimEntry:
+    """A record's entry of a claim with nulls of nineteen others that gave these p."""
+    nulls = [{"population": f"null {i}", "n": 19, "p": value} for i, value in enumerate(p)]
+    content = {"id": "a", "group": "g", "statement": "s", "source": "s", "verdict": verdict, "flags": list(flags)}
+    return ClaimEntry.from_json({**content, "nulls": nulls, "variants": []})
 
 
-def test_what_counts_as_found() -> None:
-    records = [
-        {"claims": [entry("a", "supported", "distinctive"), entry("b", "not assessable")]},
-        {"claims": [entry("a", "supported", "distinctive", "conditional"), entry("b", "supported", "not distinctive")]},
-        {"claims": [entry("a", "not supported", "distinctive"), entry("b", "supported", "by construction")]},
-        {"claims": [entry("a", "undecided", "distinctive"), entry("b", "supported", "distinctive")]},
-    ]
-    assert tally(records) == [Row("a", 4, 2, 0, 1), Row("b", 3, 3, 1, 1)]
+@pytest.mark.parametrize(
+    ("verdict", "flags", "p", "alone", "found"),
+    [
+        ("supported", ("distinctive",), (0.05, 0.01), True, True),
+        ("supported", ("not distinctive",), (0.05, 0.01), True, False),  # adjusted it is above 0.05
+        ("supported", ("not distinctive",), (0.06, 0.01), False, False),  # every null counts
+        ("supported", ("distinctive", "conditional"), (0.05,), False, False),
+        ("supported", ("distinctive", "no interval"), (0.05,), False, False),
+        ("supported", ("null missing",), (0.05,), False, False),
+        ("supported", ("by construction",), (), False, False),
+        ("supported", (), (), False, False),
+        ("undecided", ("distinctive",), (0.05,), False, False),
+    ],
+)
+def test_what_counts_alone_and_as_found(
+    verdict: str, flags: tuple[str, ...], p: tuple[float, ...], alone: bool, found: bool
+) -> None:
+    told = outcome(entry(verdict, *flags, p=p))
+    assert (told.assessed, told.supported, told.alone, told.found) == (True, verdict == "supported", alone, found)
+    assert told.nulls == {f"null {i}": value for i, value in enumerate(p)}
 
 
 def test_the_most_allowed_is_the_binomial_s() -> None:
-    assert most_allowed(60) == 7
-    assert stats.binom.cdf(7, 60, 0.05) >= 0.99 > stats.binom.cdf(6, 60, 0.05)
-    assert most_allowed(200) == 18
+    assert most_allowed(100) == 11
+    assert stats.binom.cdf(11, 100, 0.05) >= 0.99 > stats.binom.cdf(10, 100, 0.05)
 
 
-def test_half_of_each_kind() -> None:
-    """Of eight seeds in a row, each pair of head and words twice: with a clustered embedding and without."""
-    chosen = [options(seed) for seed in range(8)]
-    assert sum("--head" in some for some in chosen) == 4
-    assert sum("held-out" in some for some in chosen) == 4
-    kinds = {(seed % 2, "--head" in some, "held-out" in some) for seed, some in enumerate(chosen)}
-    assert len(kinds) == 8
+def test_strata_are_all_kinds_once() -> None:
+    assert len(set(STRATA)) == len({stratum.name for stratum in STRATA}) == 8
+    for stratum in STRATA:
+        options = stratum.options(3)
+        assert ("auto" in options) == stratum.auto
+        assert options[options.index("--words") + 1] == stratum.words
+        prompts = int(options[options.index("--prompts") + 1])
+        assert prompts >= (40 if stratum.auto else 10)
+
+
+def made(alone: int, found: int, n: int) -> list[list[Outcome]]:
+    """Audits of two claims, of which `a` comes out so many times."""
+    rest = Outcome("b", True, False, False, False, {"other heads": 0.5})
+    return [
+        [Outcome("a", True, True, i < alone, i < found, {"other heads": 0.05 if i < alone else 0.9}), rest]
+        for i in range(n)
+    ]
+
+
+def test_each_stratum_is_held_to_its_own_bound(tmp_path: Path) -> None:
+    """Twelve of 100 in one stratum are too many, however few there are in the others."""
+    results = {stratum.name: made(0, 0, 100) for stratum in STRATA}
+    results[STRATA[5].name] = made(12, 3, 100)
+    counts = tally(results)
+    assert counts["a"][STRATA[5].name] == Count(100, 100, 12, 3)
+    assert counts["b"][STRATA[5].name] == Count(100, 0, 0, 0)
+    (line,) = too_often(counts, 100)
+    assert line == f"a ({STRATA[5].name}): 12 of 100 alone, 5 % allows 11"
+    assert found_at_all(results)[STRATA[5].name] == {"share": 0.03, "mean": 0.03}
+    cells = [cell.strip() for cell in table(counts, 100).splitlines()[4].strip("|").split("|")]
+    assert cells == ["a", "800", "800", "12", "12", "3", "3"]
+    draw(results, tmp_path / "p.svg")
+    assert "other heads" in (tmp_path / "p.svg").read_text(encoding="utf-8")
 
 
 def test_a_table_takes_the_place_of_the_last_one() -> None:
     text = f"before {MARKS[0]} old {MARKS[1]} after"
-    found = put_between(text, MARKS, table([Row("a", 4, 2, 1, 0)], 60))
-    assert found.startswith(f"before {MARKS[0]}\n60 random checkpoints; more than 7 found")
-    assert found.endswith(f"{MARKS[1]} after")
-    assert "old" not in found
-    assert [cell.strip() for cell in found.splitlines()[-2].strip("|").split("|")] == ["a", "4", "2", "1", "0"]
+    counts = tally({STRATA[0].name: made(1, 0, 4)})
+    replaced = put_between(text, MARKS, table(counts, 4))
+    assert replaced.startswith(f"before {MARKS[0]}\n8 strata of 4 random checkpoints; in one stratum more than 2 would")
+    assert replaced.endswith(f"{MARKS[1]} after")
+    assert "old" not in replaced
 
 
 @pytest.mark.parametrize("clustered", [False, True])
@@ -75,13 +133,20 @@ def test_an_audit_without_a_record_says_why() -> None:
 
 @pytest.mark.slow
 def test_audits_in_processes_are_those_alone() -> None:
-    found = in_workers(run, [Job(SET, seed) for seed in range(2)], "random checkpoints")
-    verdicts = [{c["id"]: (c["verdict"], c["flags"]) for c in found[n]["claims"]} for n in range(2)]
-    assert verdicts[0] != verdicts[1]
-    assert any("distinctive" in flags for _, flags in verdicts[0].values())
-    assert {c["id"]: (c["verdict"], c["flags"]) for c in run(Job(SET, 1))["claims"]} == verdicts[1]
-    folder = str(random_folder(0))
-    alone = audit(SET, ["--checkpoint", folder, *options(0), "--verdicts-only"])
-    assert {c["id"]: c["verdict"] for c in alone["claims"]} == {name: v for name, (v, _) in verdicts[0].items()}
-    assert not any("distinctive" in claim["flags"] or "conditional" in claim["flags"] for claim in alone["claims"])
-    assert (alone["settings"]["verdicts_only"], found[0]["settings"]["verdicts_only"]) == (True, False)
+    jobs = [Job(SET, STRATA[0], 0), Job(SET, STRATA[6], 1)]
+    results = in_workers(run, jobs, "random checkpoints")
+    assert results[0] != results[1]
+    assert run(jobs[1]) == results[1]
+    assert any(one.nulls for one in results[0])
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_tenth_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten checkpoints a stratum: more than three of ten in one would refute 5 % at the 1 % level."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text(f"{MARKS[0]}\n{MARKS[1]}\n", encoding="utf-8")
+    assert most_allowed(10) == 3
+    assert false_alarms.main(SET, 10) == 0
+    names = {path.name for path in (tmp_path / "reports" / "trials").iterdir()}
+    assert names == {"false-alarms.json", "false-alarms.md", "false-alarms.svg"}

@@ -1,5 +1,7 @@
 """The verdict table of a terminal: a claim's verdict, what was measured, and no line wider than eighty columns."""
 
+import textwrap
+
 from headclaims.record.entries import NullEntry
 from headclaims.report.footer import FOUND, WIDTH, footer, headline
 from headclaims.statistics.verdict import Flag, Verdict
@@ -10,11 +12,11 @@ def test_the_footer_has_a_claim_s_verdict_and_below_it_the_rest() -> None:
     lines = footer([*CLAIMS, entry("found", flags=[Flag.DISTINCTIVE], measured={"ratio": 2.5})])
     assert [line.text for line in lines] == [
         "claim                                      verdict",
-        "    measured [95 %]; reported; null p; flags; why",
+        "    measured [95 %]; reported; null p; flags; resolution; why",
         "-" * 80,
         "full                                       supported",
-        "    gap 1.302 [1.235, 2]; reported 0.6, 1.347; null p 0.02, –; null missing,",
-        "    conditional",
+        "    gap 1.302 [1.235, 2]; reported 0.6, 1.347; null p 0.02, – (adjusted 0.03);",
+        "    null missing, conditional",
         "    variants that disagree: offset 4",
         "errored                                    error",
         "    error: out of luck",
@@ -43,13 +45,40 @@ def test_no_line_of_the_footer_is_wider_than_a_terminal() -> None:
     assert max(len(line.text) for line in footer([wide])) == 80
 
 
-def test_the_headline_counts() -> None:
-    assert headline({"assessed": 5, "supported": 4, "found": 1}, 8) == "5 of 8 claims assessed, 4 supported, 1 found"
+COUNTS = {"empirical": 32, "assessed": 30, "supported": 26, "found": 14, "identities": 4, "identities_hold": 3}
 
 
-def test_what_found_means_fits_a_line() -> None:
+def test_the_headline_counts_identities_apart() -> None:
+    said = "32 empirical: 30 assessed, 26 supported, 14 found"
+    assert headline(COUNTS, "replication") == f"{said} (replicated); 3 of 4 identities hold"
+    assert headline(COUNTS, "discovery") == f"{said} (reproduced); 3 of 4 identities hold"
+    assert headline(COUNTS, None) == f"{said}; 3 of 4 identities hold"
+    assert headline(COUNTS | {"identities": 0}, "discovery") == f"{said} (reproduced)"
+    # Nothing that was found is neither reproduced nor replicated; a run of some claims names those of the set.
+    none = COUNTS | {"found": 0, "identities": 0}
+    assert headline(none, "discovery", 36) == "36 empirical: 30 assessed, 26 supported, 0 found"
+
+
+def test_what_found_means_fits_three_lines() -> None:
     assert FOUND.startswith("found: ")
-    assert len(FOUND) <= WIDTH
+    assert len(textwrap.wrap(FOUND, WIDTH)) <= 3
+
+
+def test_the_footer_says_what_could_have_been_seen() -> None:
+    claim = entry(
+        "common",
+        flags=[Flag.NOT_DISTINCTIVE],
+        measured={"gap": 0.5},
+        interval=[0.25, 0.75],
+        nulls=[NullEntry("other heads", 47, 0.5, 1 / 48)],
+        p_adjusted=0.55,
+        p_adjusted_least=0.0625,
+        half_width=0.25,
+    )
+    assert [line.text.strip() for line in footer([claim])[4:]] == [
+        "gap 0.5 [0.25, 0.75]; null p 0.5 (adjusted 0.55); not distinctive;",
+        "resolution ± 0.25, adjusted p 0.062 at least",
+    ]
 
 
 def test_the_footer_of_no_claims_has_its_head_alone() -> None:

@@ -71,7 +71,7 @@ def test_similarity_keeps_the_bins_that_hold_fifty_pairs() -> None:
     vocabulary = np.zeros(N_BINS, dtype=np.int64)
     vocabulary[[60, 70]] = 100, 99
     curve = SimilarityCurve(vocabulary * 5.0, vocabulary, 1.0)
-    found = Similarity.of(ScoreBySimilarity(sums, pairs, np.ones(n), np.array([60])), curve, 0)
+    found = Similarity.of(ScoreBySimilarity(sums, pairs, 60), curve)
     assert found.cosine == [0.21, 0.41, 1.0]
     assert found.mean == found.low == found.high == [2, -1, 3]
     assert found.pairs == [200, 100, 50]
@@ -82,10 +82,10 @@ def test_the_band_of_similarity_is_as_wide_as_a_mean_of_normal_draws() -> None:
     n, sigma = 400, 3.0
     pairs, sums = np.zeros((n, N_BINS)), np.zeros((n, N_BINS))
     pairs[:, 50], sums[:, 50] = 1, DRAW.normal(7, sigma, n)
-    found = Similarity.of(ScoreBySimilarity(sums, pairs, np.ones(n), np.array([50])), None, 0)
+    found = Similarity.of(ScoreBySimilarity(sums, pairs, 50), None)
     assert found.vocabulary == [None]
-    half = 1.96 * sums[:, 50].std() / np.sqrt(n)
-    assert (found.high[0] - found.low[0]) / 2 == pytest.approx(half, rel=0.15)
+    half = 1.96593 * sums[:, 50].std(ddof=1) / np.sqrt(n)  # t(399)
+    assert (found.high[0] - found.low[0]) / 2 == pytest.approx(half, rel=1e-3)
     assert found.low[0] < found.mean[0] < found.high[0]
 
 
@@ -100,7 +100,7 @@ def test_steered_means_differ_by_D() -> None:
     for alpha, scores, own, rest in zip(ALPHAS, found.scores, found.diagonal, found.in_group, strict=True):
         by_hand = (y * np.where(values < 0, alpha * values, values)) @ y.T
         assert np.array(scores) == pytest.approx(by_hand, rel=1e-4, abs=1e-4)
-        assert rest - own == pytest.approx(diagonal(by_hand, group).D, rel=1e-3)
+        assert rest - own == pytest.approx(diagonal(by_hand, group).D.value, rel=1e-3)
 
 
 def test_steered_attention_is_that_of_rows_with_kin() -> None:

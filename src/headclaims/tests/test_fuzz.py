@@ -162,7 +162,9 @@ NULLS = {
     "population": TEXT,
     "n": st.none() | st.integers(0, 999),
     "p": st.none() | st.floats(0, 1),
-    "p_adjusted": st.none(),
+    "p_least": st.none() | st.floats(0, 1),
+    "n_layer": st.none() | st.integers(1, 99),
+    "p_layer": st.none() | st.floats(0, 1),
 }
 # Plain values: what is made of them is checked, and draws at random while it is.
 ENTRIES = st.fixed_dictionaries(

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from headclaims.record.entries import ClaimEntry, NullEntry, VariantEntry
+from headclaims.record.entries import ClaimEntry, NullEntry, VariantEntry, counts
 from headclaims.report.markdown import COLUMNS, markdown, rows
 from headclaims.statistics.verdict import Flag, Verdict
 
@@ -19,9 +19,14 @@ FULL = entry(
     measured={"gap": 1.302493, "score": 0.57448},
     interval=[1.23456, 2.0],
     reported={"gap": 0.6, "score": 1.3473},
-    nulls=[NullEntry("other heads", 48, 0.0204, 0.03061), NullEntry("Gaussian heads", None, None)],
+    nulls=[NullEntry("other heads", 48, 0.0204, 0.02041, 3, 0.5), NullEntry("Gaussian heads", None, None)],
     variants=[VariantEntry("offset 1", 0.25, True), VariantEntry("offset 4", -0.5, False)],
     reason="variants that disagree: offset 4",
+    wanted={"gap": "> 0"},
+    p_adjusted=0.03,
+)
+COMMON = entry(
+    "common", flags=[Flag.NOT_DISTINCTIVE], measured={"x": 1.0}, nulls=[NullEntry("other heads", 49, 0.5, 0.02)]
 )
 ERRORED = entry("errored", verdict=None, reason="error: out of luck")
 SKIPPED = entry("skipped", verdict=Verdict.NOT_ASSESSABLE, reason="needs qk: the file holds recorded attention only")
@@ -42,8 +47,9 @@ def record(complete: bool = True, **checkpoint: Any) -> dict[str, Any]:
             "capabilities": ["tokens", "attention"],
         }
         | checkpoint,
-        "target": {"layer": 1, "head": 5, "label": "L1H5", "chosen_by": "default"},
-        "counts": {"assessed": 2, "supported": 2, "found": 0},
+        "target": {"layer": 1, "head": 5, "label": "L1H5", "chosen_by": "auto", "chosen_on": "the words b@d"},
+        "evidence_of": "discovery",
+        "counts": counts(CLAIMS) | {"found": 1},
         "settings": {"prompts": 32, "seq_len": 64, "words": "write-up", "seed": 7},
         "suite": {"name": "headclaims", "version": "0.1.0", "commit": "abc123"},
         "started": "2025-01-01T00:00:00+00:00",
@@ -58,7 +64,14 @@ def page_of(claims: list[ClaimEntry], why: str | None = None, complete: bool = T
 def test_a_row_has_each_column_s_cell() -> None:
     assert COLUMNS == ("claim", "reported", "measured [95 %]", "null p", "verdict", "flags")
     assert rows(CLAIMS) == [
-        ["full", "0.6, 1.347", "gap 1.302 [1.235, 2]", "0.02, –", "supported", "null missing, conditional"],
+        [
+            "full",
+            "0.6, 1.347",
+            "gap 1.302 [1.235, 2]",
+            "0.02, – (adjusted 0.03)",
+            "supported",
+            "null missing, conditional",
+        ],
         ["errored", "–", "–", "–", "error", ""],
         ["skipped", "–", "–", "–", "not assessable", ""],
         ["bare", "–", "count 33", "–", "supported", ""],
@@ -74,10 +87,13 @@ def table_of(page: str) -> list[list[str]]:
 def test_the_page_has_the_table_and_what_was_audited() -> None:
     page = page_of(CLAIMS)
     assert page.startswith("# Claims about L1H5 of file\n")
-    assert "**2 of 4 claims assessed, 2 supported, 0 found.**\n\nFound: supported in every variant, " in page
+    assert (
+        "**4 empirical: 2 assessed, 2 supported, 1 found (reproduced).**\n\nFound: supported under every variant, "
+        in page
+    )
     assert "`shared/file.safetensors` (recorded-attention), revision –, fingerprint `–`" in page
     assert "tokens, attention" in page
-    assert "L1H5, chosen by default" in page
+    assert "- target head: L1H5, chosen by auto, on the words b&#64;d\n" in page
     assert "- prompts: 32 x 64, words write-up, seed 7" in page
     assert "headclaims 0.1.0, commit `abc123`, 2025-01-01T00:00:00+00:00" in page
     cells = table_of(page)
@@ -95,9 +111,12 @@ def test_the_page_has_a_section_for_each_claim() -> None:
     assert list(sections) == ["full", "errored", "skipped", "bare"]
     assert all("It holds (Section 1)" in part for part in sections.values())
     full = sections["full"].splitlines()
-    assert "- gap: 1.302493" in full
+    assert "- gap: 1.302493, wanted > 0" in full
     assert "- score: 0.57448" in full
-    assert "- null other heads (n = 48): p = 0.0204, adjusted 0.03061" in full
+    assert "- null other heads (n = 48): p = 0.0204, at least 0.02041; of its layer (n = 3): p = 0.5" in full
+    assert "- adjusted p = 0.03" in full
+    assert not any("resolution" in line for line in full)
+    assert "- resolution: p 0.02 at least" in page_of([COMMON]).splitlines()
     assert any(line.startswith("- null Gaussian heads") and line.endswith("missing") for line in full)
     assert "- variant offset 1: 0.25, holds" in full
     assert "- variant offset 4: -0.5, does not hold" in full
@@ -135,7 +154,7 @@ def test_a_pipe_in_a_cell_breaks_no_row() -> None:
 
 
 def test_a_table_of_no_claims_is_a_table() -> None:
-    assert "of 0 claims assessed" in page_of([])
+    assert table_of(page_of([]))[0] == list(COLUMNS)
 
 
 def test_text_of_a_checkpoint_is_no_markup() -> None:

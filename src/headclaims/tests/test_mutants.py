@@ -1,5 +1,6 @@
 """The matrix of counterfeits: the expected one as data, what counts against it, and who kills whom, by hand."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from headclaims.audit.settings import MUTATIONS
 from headclaims.checkpoint import load
 from headclaims.checkpoint.interface import Head
 from headclaims.checkpoint.planted.counterfeits.registry import COUNTERFEITS, names
-from headclaims.checkpoint.planted.vocabulary import vocabulary
-from headclaims.checkpoint.planted.weights import SPACES
+from headclaims.checkpoint.planted.counterfeits.uneven_kin import partners
+from headclaims.checkpoint.planted.vocabulary import successions, vocabulary
+from headclaims.checkpoint.planted.weights import SPACES, PlantedWeights
 from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.tests.claims_run import SET, catalogue, run_claims
+from headclaims.tests.word_lists import load_words
 from headclaims.trials import counterfeits as mutants
 from headclaims.trials.counterfeits import Expected, casualties, killers, main, options, survivors, table, unexpected
 
@@ -51,8 +54,8 @@ def found(**changes: dict[str, str]) -> dict[str, dict[str, str]]:
 def test_whatever_is_not_named_stands(expected: Expected) -> None:
     row = expected.cells["first"]
     assert (row["category-blocks"], row["skew-is-weaker"], row["dark-diagonal"]) == ("falls", "lapses", "stands")
-    assert len(row) == 32
-    assert expected.share_free == 1 / 64
+    assert len(row) == 36
+    assert expected.share_free == 1 / 72
     assert expected.tied("inertia") == {"inertia", "skew-is-weaker"}
     assert expected.tied("category-blocks") == {"category-blocks"}
 
@@ -117,13 +120,13 @@ def test_the_expected_matrix_promises() -> None:
     promised = {
         n: {c: "stands" if cell == "free" else cell for c, cell in row.items()} for n, row in real.cells.items()
     }
-    assert len(empirical) == 27
+    assert len(empirical) == 31
     assert survivors(real, promised, empirical) == []
 
 
 def test_every_counterfeit_says_what_it_changes() -> None:
-    for name, made in COUNTERFEITS.items():
-        assert len((made.__doc__ or "").split()) > 15, name
+    for name, weights in COUNTERFEITS.items():
+        assert len((weights.__doc__ or "").split()) > 15, name
 
 
 def test_options_of_a_counterfeit() -> None:
@@ -181,12 +184,67 @@ def test_the_spectra_that_were_derived() -> None:
 
 def test_clusters_that_were_dealt_anew() -> None:
     vocab = vocabulary()
-    made = COUNTERFEITS["no-categories"](vocab, np.random.default_rng(0))
-    dealt = made.clusters()
-    by_word = {form.word: cluster for form, cluster in zip(vocab.forms, dealt, strict=True)}
-    assert all(by_word[form.word] == cluster for form, cluster in zip(vocab.forms, dealt, strict=True))
+    dealt = made("no-categories").clusters()
+    of_word = {form.word: cluster for form, cluster in zip(vocab.forms, dealt, strict=True)}
+    assert all(of_word[form.word] == cluster for form, cluster in zip(vocab.forms, dealt, strict=True))
     own = np.array([form.cluster for form in vocab.forms])
     assert (dealt == own).mean() == pytest.approx(1 / SPACES["C"], abs=0.03)
+
+
+def made(name: str) -> PlantedWeights:
+    """A counterfeit's weights, seed 0."""
+    return COUNTERFEITS[name](vocabulary(), np.random.default_rng(0))
+
+
+def by_word(values: np.ndarray) -> dict[str, np.ndarray]:
+    """What a word has as written with a leading space."""
+    return {form.text: value for form, value in zip(vocabulary().forms, values, strict=True)}
+
+
+def test_classes_coarser_than_categories() -> None:
+    """Pairs join two categories of one list; parts of speech are few; a letter's case and a length are the form's."""
+    coarse = by_word(made("coarse").clusters())
+    for name in ("write-up", "held-out"):
+        of_category = {c: int(coarse[" " + words[0]]) for c, words in load_words(name).categories.items()}
+        sizes = [list(of_category.values()).count(cluster) for cluster in of_category.values()]
+        assert sizes.count(2) >= len(sizes) - 1
+        assert max(sizes) == 2
+    speech = by_word(made("parts-of-speech").clusters())
+    assert speech[" dog"] == speech[" rain"] == speech[" Monday"] == speech[" Italy"]
+    assert len({int(speech[word]) for word in (" dog", " red", " 1989", " walk", " you")}) == 5
+    case = by_word(made("letter-case").clusters())
+    assert [case[word] for word in (" red", " Red", " Monday", " 1989", " 24")] == [0, 1, 1, 2, 2]
+    length = by_word(made("token-length").clusters())
+    assert [length[word] for word in (" red", "red", " 1989", " Monday")] == [3, 3, 4, 6]
+
+
+def test_partners_are_opposite_and_no_successors() -> None:
+    second = partners()
+    codes = by_word(made("word-pairs").identity())
+    for word, partner in second.items():
+        assert codes[" " + word] @ codes[" " + partner] == pytest.approx(-1, abs=1e-6)
+        assert codes[" " + word] @ codes[word] < 1  # a variant's noise is its own
+        assert codes[" " + word] @ codes[word] > 0.9
+    listed = [word for name in ("write-up", "held-out") for word in load_words(name).words]
+    assert set(listed) == set(second) | set(second.values())
+    assert second["Wednesday"] == "Monday"
+    for order in successions():
+        for one, following in pairwise(order):
+            assert second.get(following) != one
+            assert second.get(one) != following
+
+
+@pytest.mark.parametrize("name", ["recency-in-kin", "early-kin"])
+def test_waves_of_positions_leave_bos_alone(name: str) -> None:
+    """x̂ of BOS is √768 (√0.96 b + √0.04 p₀): no key weight along a wave is left of it."""
+    weights = made(name)
+    axes, size = weights.wave(0.05)  # type: ignore[attr-defined]
+    (first,) = weights.positions(1)
+    bos = 768**0.5 * (weights.bos_row()[0] + first) / 4
+    assert np.abs(bos @ weights.without_bos(axes, size)).max() < 1e-9  # type: ignore[attr-defined]
+    (place,) = weights.positions(2)[1:]
+    word = 768**0.5 * place / 4
+    assert np.linalg.norm(word @ axes) == pytest.approx(size)
 
 
 def test_mlp_only_writes_identities_as_they_are() -> None:

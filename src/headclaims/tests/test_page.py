@@ -57,7 +57,7 @@ def test_each_claim_has_a_line_and_a_section(tmp_path: Path) -> None:
     assert links == [f"#claim-{one.id}" for one in claims()]
     assert {f"claim-{one.id}" for one in claims()} <= set(outline.ids)
     assert len(outline.ids) == len(set(outline.ids))
-    assert "4 of 5 assessed" in " ".join(outline.text.split())
+    assert "4 of 5 empirical claims assessed" in " ".join(outline.text.split())
     assert "gap 1.5 [1, 2]" in outline.text
     for said in ("✓ supported", "✗ not supported", "? undecided", "– not assessable"):
         assert said in " ".join(outline.text.split())
@@ -70,7 +70,7 @@ def test_a_section_has_what_was_measured_and_what_was_wanted(tmp_path: Path) -> 
         "Definition. As defined by </script>",
         "gap 1.5 [1, 2] > 0 0.6",
         "share 0.25 – ≤ 0.5 –",
-        "other heads 35 0.0278 0.05",
+        "other heads 35 0.0278 0.0278 0.5 of 3",
         "Gaussian heads missing – –",
         "E zero 0.5 ✓ holds",
         "-0.5 ✗ does not hold",

@@ -34,8 +34,10 @@ LAMBDA_I = 8 * D / (768 * SHARE["I"])
 BOS_PAIR = 0.3 * 0.05 / 2  # εκ/2
 TARGET = 12 + 5
 COPYING, SHIFT_BY_ONE, INDUCTION = 2, 0, 12 + 1
-BOS_HEADS = (3, 4, 6, 10, 16, 22, 23, 28, 31, 34)
-GAUSSIAN = (5, 9, 11, 18, 25, 29, 32, *BOS_HEADS)
+BOS_HEADS = (3, 4, 6, 10, 16, 21, 22, 28, 31, 34, 36, 40, 42, 44, 47, 49, 51, 54, 57, 61, 62, 65, 68, 70)
+RANDOM_HEADS = (5, 9, 11, 15, 18, 25, 29, 32, 37, 43, 46, 50, 53, 58, 64, 69)
+GAUSSIAN = (*RANDOM_HEADS, *BOS_HEADS)
+LAYERS, HEADS = 6, 72
 GROUP_TOKENS = (
     "Monday Tuesday Wednesday Thursday Friday Saturday red blue Blue green silver White 1918 1920 1930 1943 1998 2000 "
     "You He his she her their Italy Iceland Austria Mexico Spain France"
@@ -43,7 +45,7 @@ GROUP_TOKENS = (
 
 
 class Run(NamedTuple):
-    """Default prompts, patterns [head, prompt, query, key] of all 36 heads, the target's stream at positions ≥ 1."""
+    """Default prompts, patterns [head, prompt, query, key] of all heads, the target's stream at positions ≥ 1."""
 
     prompts: CategoryPrompts
     patterns: np.ndarray
@@ -75,9 +77,9 @@ class Realised:
 
     @cached_property
     def heads(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Folded W_Q and W_K of all 36 heads in float64, by hand from the module's tensors."""
+        """Folded W_Q and W_K of all heads in float64, by hand from the module's tensors."""
         folded = []
-        for layer in range(3):
+        for layer in range(LAYERS):
             raw = raw_weights(SmallModel("gpt2", self.folder, self.model), layer)
             for head in range(12):
                 both = [raw.gain[:, None].double() * W[head].double() for W in (raw.W_Q, raw.W_K)]
@@ -206,11 +208,11 @@ def test_skew_part_of_the_target_is_a_rotation_of_every_block(made: Realised) ->
     assert np.abs(values - np.sort(pairs)[::-1]).max() < 1e-5 * LAMBDA_C
 
 
-def test_the_target_is_extreme_among_36_heads(made: Realised) -> None:
+def test_the_target_is_extreme_among_72_heads(made: Realised) -> None:
     ratios = np.array(made.skew_norms) / [np.abs(spectrum).max() for spectrum in made.spectra]
     leading = [spectrum[np.argsort(-np.abs(spectrum))[:64]] for spectrum in made.spectra]
     counts = np.array([int((values < 0).sum()) for values in leading])
-    others = np.delete(np.arange(36), TARGET)
+    others = np.delete(np.arange(HEADS), TARGET)
     assert ratios[others].min() > 0.9
     assert counts[others].max() < 35
     for head in (COPYING, INDUCTION):  # W_QK = X Yᵀ with X ⊥ Y
@@ -223,7 +225,7 @@ def test_the_target_is_extreme_among_36_heads(made: Realised) -> None:
 
 def test_what_the_suite_loads_is_what_transformers_opens(made: Realised) -> None:
     """Folded weights of all heads: the suite sees the numbers above."""
-    for layer in range(3):
+    for layer in range(LAYERS):
         weights = made.checkpoint.qk_weights(layer)
         for head in range(12):
             W_Q, W_K = made.heads[12 * layer + head]
@@ -337,30 +339,32 @@ def test_kin_mass_is_what_the_scores_give(made: Realised, words: str) -> None:
 
 @lists
 def test_category_scores(made: Realised, words: str) -> None:
-    """bos0 to bos3, which nothing else moves, score as derived; bos0 is the runner-up, 1.9 nats above the target."""
+    """bos0 to bos3, which nothing else moves, score as derived, and no head without categories is much better."""
     prompts, patterns, _ = made.clean(words)
     kin = kin_of(prompts)
     found = scores(patterns, kin)
     n, has = kin.sum(axis=-1), kin.any(axis=-1)
     i = np.arange(64)
     for k, head in enumerate(BOS_HEADS[:4]):
-        worth = 20 * 1.3**k
+        worth = 5 * 1.18**k
         attention = np.where(has, n / (i + worth), worth / (i + worth))
         attention[:, 0] = 1.0
         assert found[head] == pytest.approx(-np.log(attention).mean(), abs=0.02)
-    steps = np.diff(found[list(BOS_HEADS[:4])])
-    assert ((steps > 0.04) & (steps < 0.16)).all()
-    order = np.argsort(found)
-    assert order[:2].tolist() == [TARGET, BOS_HEADS[0]]
-    assert found[BOS_HEADS[0]] - found[TARGET] == pytest.approx(1.9, abs=0.1)
-    # An outlier: the typical gap between neighbours among the ten lowest is a tenth of a nat or less.
-    assert np.median(np.diff(found[order[:10]])) < 0.15
-    assert len(set(order[1:10].tolist()) & set(BOS_HEADS)) >= 6
+    others = np.delete(found, TARGET)
+    runner_up = others.min()
+    assert found[BOS_HEADS[0]] - found[TARGET] == pytest.approx({"write-up": 1.73, "held-out": 1.9}[words], abs=0.1)
+    assert found[BOS_HEADS[0]] - runner_up < 0.1
+    # An outlier: what parts the median of the other heads from the runner-up is half as much or less.
+    assert runner_up - found[TARGET] >= 2 * (np.median(others) - runner_up)
+    # Random heads are no better than uniform attention, but for a tenth of a nat that a lucky one of them gains.
+    uniform = np.tri(64) / np.arange(1, 65)[:, None]
+    u = scores(np.broadcast_to(uniform, (1, *kin.shape)), kin)[0]
+    assert found[list(RANDOM_HEADS)].min() > u - 0.1
 
 
 @lists
 def test_no_other_head_knows_categories(made: Realised, words: str) -> None:
-    """Highest kin mass over uniform share; highest attention to a kin less that to itself, or to its copies."""
+    """Highest kin mass over uniform share; highest attention to a kin over that to itself, or to copies, in nats."""
     prompts, patterns, _ = made.clean(words)
     kin, copies = kin_of(prompts), copies_of(prompts)
     n, c, has = kin.sum(axis=-1), copies.sum(axis=-1), kin.any(axis=-1)
@@ -369,9 +373,10 @@ def test_no_other_head_knows_categories(made: Realised, words: str) -> None:
     over_uniform = to_kin[:, has].mean(axis=1) / uniform
     per_kin = to_kin / np.maximum(n, 1)
     own = np.diagonal(patterns, axis1=2, axis2=3)
-    above_own = (per_kin - own)[:, has].mean(axis=1)
+    above_own = np.log(per_kin[:, has].mean(axis=1) / own[:, has].mean(axis=1))
     with_copies = has & (c > 0)
-    above_copies = (per_kin - to_copies / np.maximum(c, 1))[:, with_copies].mean(axis=1)
+    per_copy = to_copies / np.maximum(c, 1)
+    above_copies = np.log(per_kin[:, with_copies].mean(axis=1) / per_copy[:, with_copies].mean(axis=1))
     assert over_uniform[TARGET] > 2
     assert np.minimum(above_own, above_copies)[TARGET] > 0
     for statistic in (over_uniform, np.minimum(above_own, above_copies)):
@@ -402,7 +407,7 @@ def test_positions_and_attention_0_matter_to_others_and_not_to_the_target(made: 
         before, moved_to = scores(clean, kin)[TARGET], scores(after, kin)[TARGET]
         assert abs(moved_to - before) <= 0.1 * (u - before)
         moved = np.abs(after - clean).sum(axis=-1).mean(axis=(1, 2)) / 2
-        assert (moved[12:] > 0.01).all()
+        assert (moved[12:] > 0.005).all()
         active = [SHIFT_BY_ONE, 12] if body.wpe in modules else [INDUCTION]
         assert (moved[active] > 0.5).all()
 
@@ -486,7 +491,7 @@ def test_any_hugging_face_tool_opens_it(planted: Checkpoint) -> None:
     assert type(model) is transformers.GPT2LMHeadModel
     assert not any(info.values())
     config = model.config
-    assert (config.n_layer, config.n_head, config.n_embd, config.n_positions) == (3, 12, 768, 1024)
+    assert (config.n_layer, config.n_head, config.n_embd, config.n_positions) == (6, 12, 768, 1024)
     assert config.vocab_size == len(model.transformer.wte.weight) == planted.sizes.d_vocab
     assert model.lm_head.weight.data_ptr() == model.transformer.wte.weight.data_ptr()
     assert (planted.kind, planted.spec, planted.name, planted.revision) == ("planted", "planted", "planted", None)
@@ -510,10 +515,13 @@ def test_text_survives_the_tokenizer(planted: Checkpoint, text: str) -> None:
 
 def test_forms_of_a_word_are_tokens_of_their_own(planted: Checkpoint) -> None:
     """BOS and the unknown token, then two forms a word as written, blue and red first, then the other case."""
-    words = len(vocabulary().words)
+    forms = [form.text for form in vocabulary().forms]
+    words = len(vocabulary().words) - 1  # the comma has no forms
     wanted = {" blue": 2, "blue": 3, " red": 4, "red": 5, " Red": 2 * words + 4, "Red": 2 * words + 5}
     assert {text: planted.single_token(text) for text in wanted} == wanted
-    for text in (" red blue", "redblue", " nonsense", "<|unknown|>"):
+    tokens = len(vocabulary().forms) + 2
+    assert (planted.single_token(","), planted.single_token(" and")) == (tokens - 1, 2 + forms.index(" and"))
+    for text in (" ,", " red blue", "redblue", " nonsense", "<|unknown|>"):
         assert planted.single_token(text) is None
 
 
@@ -537,7 +545,7 @@ def test_words_beyond_the_lists(planted: Checkpoint) -> None:
     further = [i for i, word in enumerate(vocab.words) if word.lower() not in listed]
     assert len({vocab.words[i].lower() for i in further}) >= 300
     assert sum(cluster[i] >= 0 and size[cluster[i]] >= 12 for i in further) / len(further) > 0.9
-    for word in vocab.words:
+    for word in vocab.words[:-1]:  # the comma is alone
         for cased in {word, word.lower() if word[0].isupper() else word.capitalize()}:
             assert planted.single_token(cased) is not None
             assert planted.single_token(" " + cased) is not None

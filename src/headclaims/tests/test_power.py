@@ -8,7 +8,18 @@ import pytest
 from headclaims.checkpoint.planted.vocabulary import vocabulary
 from headclaims.cli import main
 from headclaims.tests.claims_run import SET
-from headclaims.trials.power import PROPERTIES, SEEDS, STRENGTHS, Dose, draw, supported, table, verdicts, wilson
+from headclaims.trials.power import (
+    PROPERTIES,
+    SEEDS,
+    STRENGTHS,
+    Dose,
+    draw,
+    noticed_from,
+    supported,
+    table,
+    verdicts,
+    wilson,
+)
 
 
 def test_full_strength_is_what_the_planted_checkpoint_or_the_counterfeit_has() -> None:
@@ -45,7 +56,18 @@ def test_shares_by_strength() -> None:
     wanted = [sum(s > 0.15 * (seed + 1) for seed in range(4)) / 4 for s in STRENGTHS]
     assert shares["suppression"]["dark-diagonal"] == wanted
     line = next(line for line in table(shares).splitlines() if "first-attention-irrelevant" in line)
-    assert [float(cell) for cell in line.split("|")[3:-1]] == wanted
+    assert [float(cell) for cell in line.split("|")[3:-2]] == wanted
+
+
+def test_what_is_noticed_in_80_percent() -> None:
+    """From 0.6 at strength 0.3 to 1 at 0.4: 0.8 lies halfway. A lapse at 0.7 puts it off. A leak is the reverse."""
+    rising = [0.0, 0.2, 0.4, 0.6, *[1.0] * 7]
+    assert noticed_from(rising, leak=False) == pytest.approx(0.35)
+    assert noticed_from([1 - share for share in rising], leak=True) == pytest.approx(0.35)
+    rising[7] = 0.6
+    assert noticed_from(rising, leak=False) == pytest.approx(0.75)
+    assert noticed_from([1.0] * 11, leak=False) == 0
+    assert noticed_from([0.5] * 11, leak=False) is None
 
 
 def test_the_study_is_from_none_to_all_in_ten_steps_and_of_twenty_seeds() -> None:

@@ -156,9 +156,9 @@ def test_recorded_prompts_are_read_by_the_list() -> None:
 @pytest.mark.parametrize(
     ("recorded", "said"),
     [
-        ([["<s>", " red", " violet"], ["<s>", " mauve", " red"]], "2 distinct tokens are no words.*'small'.*' mauve'"),
-        ([["<s>", " red", "blue"]], "'blue'"),
-        ([["<s>", " red", "<s>"]], "'<s>'"),
+        ([["<s>", " violet", " mauve"]], "none of their tokens is a word of the list 'small'"),
+        ([["<s>", "red", "blue"]], "none of their tokens"),  # without a leading space
+        ([[" red", " violet"]], "none of their tokens"),  # position 0 is no word
         ([["<s>", " red", " blue"], ["<s>", " red"]], r"\[2, 3\] tokens; wanted prompts of equal length"),
         ([], "wanted prompts of equal length"),
     ],
@@ -166,6 +166,30 @@ def test_recorded_prompts_are_read_by_the_list() -> None:
 def test_recorded_prompts_of_another_list_are_not_assessable(recorded: list[list[str]], said: str) -> None:
     with pytest.raises(NotAssessable, match=said):
         recorded_prompts(SMALL, recorded)
+
+
+def test_recorded_tokens_that_are_no_words_have_no_category() -> None:
+    prompts = recorded_prompts(SMALL, [[" red", " violet", " red", "blue", "<s>", " dog"], ["The", *[" cat"] * 5]])
+    assert prompts.word_at.tolist() == [[-1, -1, 0, -1, -1, 3], [-1, 4, 4, 4, 4, 4]]
+    assert prompts.category_at.tolist() == [[-1, -1, 0, -1, -1, 1], [-1, 1, 1, 1, 1, 1]]
+    assert not target_mask(prompts)[0, 2, [1, 3, 4]].any()
+
+
+@pytest.mark.parametrize(
+    ("first", "bos", "alike"),
+    [
+        (("<|endoftext|>", "<|endoftext|>"), True, True),
+        (("<s>", "[CLS]"), True, False),
+        (("The", "The"), False, True),
+        (("<s>", "The"), False, False),
+        (("<", "<"), False, True),
+    ],
+)
+def test_recorded_prompts_begin_with_bos_or_with_any_text(first: tuple[str, str], bos: bool, alike: bool) -> None:
+    prompts = recorded_prompts(SMALL, [[token, " red", " blue"] for token in first])
+    assert (prompts.begin_with_bos, prompts.begin_alike) == (bos, alike)
+    assert prompts.halves()[1].begin_with_bos == (first[1] not in ("The", "<"))
+    assert drawn().begin_with_bos
 
 
 def test_kin_share_a_category_and_are_not_the_same_word() -> None:

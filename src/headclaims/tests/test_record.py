@@ -13,7 +13,7 @@ import pytest
 
 import headclaims
 from headclaims.files import as_json
-from headclaims.record.entries import ClaimEntry, NullEntry, VariantEntry, adjust, counts
+from headclaims.record.entries import ClaimEntry, NullEntry, VariantEntry, counts
 from headclaims.record.record import commit, record, record_folder
 from headclaims.statistics.nulls import Null
 from headclaims.statistics.resampling import Interval
@@ -34,7 +34,7 @@ CHECKPOINT = {
     "d_head": 64,
     "d_vocab": 50257,
 }
-TARGET = {"layer": 1, "head": 5, "label": "L1H5", "chosen_by": "default"}
+TARGET = {"layer": 1, "head": 5, "label": "L1H5", "chosen_by": "default", "chosen_on": None}
 SETTINGS = {
     "checkpoint": "somewhere/file.safetensors",
     "revision": None,
@@ -66,7 +66,7 @@ def full_entry() -> ClaimEntry:
         1.5,
         Threshold(">", 0.0),
         resampled=True,
-        interval=Interval(1.0, 2.0, "prompts", np.array([1.0, 2.0])),
+        interval=Interval(1.0, 2.0, "prompts"),
         n_prompts=32,
         nulls=[Null("other heads", np.zeros(48)), Null("Gaussian heads", None, missing="no weights")],
         variants=[VariantResult("offset 1", 0.25, True), VariantResult("offset 4", -0.5, False)],
@@ -77,7 +77,7 @@ def full_entry() -> ClaimEntry:
     return made
 
 
-def record_of(*claims: ClaimEntry, complete: bool = True, discovery: bool = False) -> dict[str, Any]:
+def record_of(*claims: ClaimEntry, complete: bool = True, evidence_of: str = "replication") -> dict[str, Any]:
     """A record of these claims."""
     return record(
         complete=complete,
@@ -88,7 +88,7 @@ def record_of(*claims: ClaimEntry, complete: bool = True, discovery: bool = Fals
         claim_set=CLAIM_SET,
         settings=SETTINGS,
         claims=claims,
-        discovery=discovery,
+        evidence_of=evidence_of,
     )
 
 
@@ -99,8 +99,10 @@ def test_what_was_measured_is_entered() -> None:
     assert list(made.measured.items()) == [("gap", 1.5), ("score", 0.5)]
     assert made.statistic == ("gap", 1.5)
     assert made.interval == [1.0, 2.0]
+    assert made.half_width == 0.5
+    assert made.wanted == {"gap": "> 0"}
     assert made.reported == {"gap": 1.4}
-    assert made.nulls == [NullEntry("other heads", 48, 1 / 49), NullEntry("Gaussian heads", None, None)]
+    assert made.nulls == [NullEntry("other heads", 48, 1 / 49, 1 / 49), NullEntry("Gaussian heads", None, None)]
     assert made.variants == [VariantEntry("offset 1", 0.25, True), VariantEntry("offset 4", -0.5, False)]
     assert made.reason is not None
     assert "offset 4" in made.reason
@@ -146,14 +148,14 @@ def test_the_record_has_the_form_of_the_design() -> None:
     ]
     assert list(read["claims"][0]) == [
         *("id", "group", "statement", "source", "verdict", "flags", "measured", "interval", "reported", "nulls"),
-        *("variants", "reason", "seconds", "p_adjusted"),
+        *("variants", "reason", "seconds", "p_adjusted", "p_adjusted_least", "wanted", "half_width"),
     ]
     assert read["schema"] == 2
     assert read["complete"] is True
     assert read["claim_set"] == CLAIM_SET
     assert read["suite"]["version"] == headclaims.__version__
     assert read["seconds"] == 1.235
-    assert read["counts"] == {"assessed": 1, "supported": 1, "found": 0}
+    assert read["counts"] == counts([full_entry(), errored, skipped])
     assert [claim["verdict"] for claim in read["claims"]] == ["supported", None, "not assessable"]
     assert set(read["claims"][0]["flags"]) == {"null missing", "conditional"}
     assert read["environment"]["device"] == "cpu"
@@ -163,8 +165,8 @@ def test_the_record_has_the_form_of_the_design() -> None:
 
 
 def test_a_finding_on_the_write_up_s_head_is_a_discovery_and_elsewhere_a_replication() -> None:
-    assert record_of(discovery=True)["evidence_of"] == "discovery"
-    assert record_of(discovery=False)["evidence_of"] == "replication"
+    assert record_of(evidence_of="discovery")["evidence_of"] == "discovery"
+    assert record_of()["evidence_of"] == "replication"
 
 
 def test_a_folder_is_named_by_checkpoint_identity_set_and_head() -> None:
@@ -216,61 +218,29 @@ def test_what_is_no_number_is_refused(number: float, where: str) -> None:
         as_json(record_of(entry(**{where: parts[where]})))
 
 
-def nulls_of(*p_values: float | None) -> list[NullEntry]:
-    """Nulls with these p-values."""
-    return [NullEntry(f"null {i}", None if p is None else 99, p) for i, p in enumerate(p_values)]
-
-
-def test_p_values_are_adjusted_over_the_empirical_claims() -> None:
-    # Four p-values count: 0.01 0.02 0.03 0.50, each · 4/rank, made monotone: 0.04 0.04 0.04 0.50. The one by
-    # construction is none of them, nor is the null that is missing.
-    claims = [
-        entry("a", nulls=nulls_of(0.03, None, 0.01)),
-        entry("b", nulls=nulls_of(0.001), flags=[Flag.BY_CONSTRUCTION, Flag.DISTINCTIVE]),
-        entry("c", nulls=nulls_of(0.50), verdict=Verdict.NOT_SUPPORTED),
-        entry("d", verdict=Verdict.NOT_ASSESSABLE),
-        entry("e", nulls=nulls_of(0.02)),
-    ]
-    adjust(claims)
-    after = {claim.id: [null.p_adjusted for null in claim.nulls] for claim in claims}
-    assert after["a"] == [pytest.approx(0.04), None, pytest.approx(0.04)]
-    assert after["b"] == [None]
-    assert after["c"] == [pytest.approx(0.50)]
-    assert after["e"] == [pytest.approx(0.04)]
-    assert [null.p for null in claims[0].nulls] == [0.03, None, 0.01]
-
-
-def test_a_claim_s_own_p_is_the_largest_of_its_nulls() -> None:
-    # 0.30, 0.04 and 0.03 count, each · 3/rank, made monotone: 0.30 0.06 0.06. Without its second null "c" has none.
-    claims = [
-        entry("a", nulls=nulls_of(0.01, 0.30)),
-        entry("b", nulls=nulls_of(0.04, 0.02)),
-        entry("c", nulls=nulls_of(0.01, None)),
-        entry("d", nulls=nulls_of(0.03)),
-        entry("e", nulls=nulls_of(0.001), flags=[Flag.BY_CONSTRUCTION]),
-        entry("f"),
-    ]
-    adjust(claims)
-    approx = pytest.approx
-    assert [c.p_adjusted for c in claims] == [approx(0.30), approx(0.06), None, approx(0.06), None, None]
-
-
-def test_nothing_to_adjust_is_no_error() -> None:
-    adjust([])
-    adjust([entry(nulls=nulls_of(None))])
-
-
-def test_counts_are_of_assessed_supported_and_found() -> None:
+def test_counts_are_of_empirical_claims_and_apart_of_identities() -> None:
+    algebra = [Flag.BY_CONSTRUCTION]
     claims = [
         entry("found", flags=[Flag.DISTINCTIVE]),
-        entry("found without interval", flags=[Flag.DISTINCTIVE, Flag.NO_INTERVAL]),
-        entry("by construction", flags=[Flag.BY_CONSTRUCTION, Flag.DISTINCTIVE]),
+        entry("without interval", flags=[Flag.DISTINCTIVE, Flag.NO_INTERVAL]),
         entry("conditional", flags=[Flag.CONDITIONAL, Flag.DISTINCTIVE]),
+        entry("of some heads", flags=[Flag.DISTINCTIVE, Flag.PART_OF_THE_MODEL]),
         entry("common", flags=[Flag.NOT_DISTINCTIVE]),
         entry("not", verdict=Verdict.NOT_SUPPORTED, flags=[Flag.DISTINCTIVE]),
         entry("perhaps", verdict=Verdict.UNDECIDED, flags=[Flag.DISTINCTIVE]),
         entry("skipped", verdict=Verdict.NOT_ASSESSABLE),
         entry("errored", verdict=None),
+        entry("holds", flags=algebra),
+        entry("holds, too", flags=algebra),
+        entry("does not", verdict=Verdict.NOT_SUPPORTED, flags=algebra),
+        entry("not told", verdict=Verdict.NOT_ASSESSABLE, flags=algebra),
     ]
-    assert counts(claims) == {"assessed": 7, "supported": 5, "found": 2}
-    assert counts([]) == {"assessed": 0, "supported": 0, "found": 0}
+    assert counts(claims) == {
+        "empirical": 9,
+        "assessed": 7,
+        "supported": 5,
+        "found": 1,
+        "identities": 3,
+        "identities_hold": 2,
+    }
+    assert set(counts([]).values()) == {0}

@@ -1,31 +1,27 @@
-"""Intervals against textbook formulas, a textbook's example, scipy called directly, and known means."""
+"""Intervals against closed forms, plain loops that leave units out, and known truths."""
 
-import math
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from headclaims.errors import NotAssessable
-from headclaims.statistics import resampling
 from headclaims.statistics.resampling import (
     GroupedRows,
-    OverTokens,
+    Interval,
+    Jackknifed,
+    OverUnits,
     Resampled,
-    jackknife_t_bounds,
+    Smallest,
+    Within,
+    mean_over,
     per_prompt,
-    two_way_interval,
 )
 
-# Twelve prompts' means; irregular, so that hardly a resample ties with the estimate.
 SKEWED = np.array([0.2137, 0.3091, 0.3259, 0.4968, 0.6113, 0.6347, 0.9211, 1.1093, 1.4377, 2.0221, 3.7159, 6.4433])
-# Efron and Tibshirani, An Introduction to the Bootstrap (1993), table 14.1: spatial test data, A.
-SPATIAL_A = [48, 36, 20, 29, 42, 42, 20, 42, 22, 41, 45, 14, 6, 0, 33, 28, 34, 4, 32, 24, 47, 41, 24, 26, 30, 41]
-# t(k − 1, 97.5 %) as tables have it.
-T_7, T_18 = 2.364624, 2.100922
+# t(n − 1, 97.5 %) as tables have it.
+T_3, T_5, T_7, T_11 = 3.182446, 2.570582, 2.364624, 2.200985
 
 
 def the_mean(means: np.ndarray) -> np.ndarray:
@@ -40,310 +36,271 @@ def rows_of_prompts(values: np.ndarray, rows_each: int = 1) -> GroupedRows:
     return GroupedRows(sums, np.broadcast_to(rows_each * np.array([1.0, 0.0]), sums.shape).copy())
 
 
-def rows_of_cells(values: np.ndarray) -> GroupedRows:
+def rows_of_cells(*values: np.ndarray) -> GroupedRows:
     """One row for each prompt and category of values [prompt, category], none without a category."""
-    sums = np.concatenate([values, np.zeros((len(values), 1))], axis=1)[None]
-    counts = np.concatenate([np.ones_like(values), np.zeros((len(values), 1))], axis=1)[None]
-    return GroupedRows(sums, counts)
+    sums = np.stack([np.pad(cells, ((0, 0), (0, 1))) for cells in values])
+    return GroupedRows(sums, np.pad(np.ones((len(values), *values[0].shape)), ((0, 0), (0, 0), (0, 1))))
 
 
-def categories_alone(of_category: np.ndarray) -> GroupedRows:
-    """Twelve prompts that hardly differ, whose mean is each category's value."""
-    jitter = 1e-6 * np.tile([1.0, -1.0], 6)
-    return rows_of_cells(of_category[None, :] + jitter[:, None])
+def mean_of(rows: GroupedRows) -> Interval:
+    """The interval of the first mean."""
+    interval = Resampled(rows, the_mean).interval()
+    assert interval is not None
+    return interval
 
 
-def bca_by_definition(values: np.ndarray, resamples: np.ndarray) -> tuple[float, float]:
-    """Efron's BCa bounds of the mean, written out: z0 from the draws below the estimate, a from the jackknife."""
-    draws = np.sort(values[resamples].mean(axis=1))
-    z0 = stats.norm.ppf(np.mean(draws < values.mean()))
-    left_out = np.array([np.delete(values, i).mean() for i in range(len(values))])
-    off = left_out.mean() - left_out
-    a = (off**3).sum() / (6 * (off**2).sum() ** 1.5)
-    z = z0 + stats.norm.ppf([0.025, 0.975])
-    low, high = np.quantile(draws, stats.norm.cdf(z0 + z / (1 - a * z)))
-    return float(low), float(high)
+def jackknife_by_loops(rows: GroupedRows, statistic: Callable[[np.ndarray], float]) -> dict[str, float]:
+    """The variances over prompts and over categories, by leaving each out in a plain loop."""
+
+    def of(sums: np.ndarray, counts: np.ndarray) -> float:
+        return statistic(sums.sum(axis=(1, 2)) / counts.sum(axis=(1, 2)))
+
+    variances = {}
+    for unit, axis, n in (("prompts", 1, rows.sums.shape[1]), ("categories", 2, rows.sums.shape[2] - 1)):
+        left_out = []
+        for i in range(n):
+            if unit == "categories" and not rows.counts[:, :, i].any():
+                continue
+            left_out.append(of(np.delete(rows.sums, i, axis), np.delete(rows.counts, i, axis)))
+        mean = sum(left_out) / len(left_out)
+        variances[unit] = (len(left_out) - 1) / len(left_out) * sum((v - mean) ** 2 for v in left_out)
+    return variances
 
 
-def test_means_weigh_prompts_and_categories_by_their_draws() -> None:
-    sums = np.array([[[1.0, 2, 4], [8, 16, 32]]])
-    counts = np.array([[[1.0, 1, 1], [2, 3, 4]]])
-    rows = GroupedRows(sums, counts)
+def test_means_weigh_prompts() -> None:
+    rows = GroupedRows(np.array([[[1.0, 2, 4], [8, 16, 32]]]), np.array([[[1.0, 1, 1], [2, 3, 4]]]))
     assert rows.point(the_mean) == 63 / 12
     assert rows.means(np.array([[2.0, 0], [0, 1], [1, 3]]))[:, 0].tolist() == [14 / 6, 56 / 9, (7 + 3 * 56) / (3 + 27)]
-    with_categories = rows.means(np.array([[1.0, 2], [1, 1]]), np.array([[3.0, 0, 1], [0, 1, 1]]))
-    # First: prompt 0 once, prompt 1 twice, category 0 three times, category 1 never, the rest once.
-    above = (3 * 1 + 4) + 2 * (3 * 8 + 32)
-    below = (3 * 1 + 1) + 2 * (3 * 2 + 4)
-    assert with_categories[:, 0].tolist() == [above / below, (2 + 4 + 16 + 32) / (1 + 1 + 3 + 4)]
-    assert rows.n_prompts == 2
-    assert rows.n_categories == 2
+    assert rows.without_each_prompt()[:, 0].tolist() == [56 / 9, 7 / 3]
+    assert rows.without_each_category()[:, 0].tolist() == [(2 + 4 + 16 + 32) / 9, (1 + 4 + 8 + 32) / 8]
+    assert (rows.n_prompts, rows.n_categories) == (2, 2)
 
 
-def test_bca_of_a_mean_is_scipy_s_on_the_prompts_means() -> None:
-    # The same generator, the same resamples; five rows a prompt weigh as one.
-    for seed in (0, 7):
-        interval = two_way_interval(rows_of_prompts(SKEWED, rows_each=5), the_mean, seed)
-        expected = stats.bootstrap(
-            (SKEWED,), np.mean, n_resamples=9999, method="BCa", rng=np.random.default_rng([seed, 0])
-        )
-        assert interval is not None
-        assert interval.unit == "prompts"
-        # One draw that ties with the estimate, but for rounding, moves a bound by some 1e-4.
-        assert (interval.low, interval.high) == pytest.approx(tuple(expected.confidence_interval), rel=5e-4)
-        assert interval.draws == pytest.approx(expected.bootstrap_distribution)
-
-
-def test_bca_of_a_mean_is_its_definition_on_other_resamples() -> None:
-    interval = two_way_interval(rows_of_prompts(SKEWED), the_mean, 0)
-    low, high = bca_by_definition(SKEWED, np.random.default_rng(99).integers(12, size=(20_000, 12)))
-    assert interval is not None
-    assert (interval.low, interval.high) == pytest.approx((low, high), rel=0.05)
-    # It is no percentile interval: the data are skewed, and both bounds lie higher.
-    percentile = np.quantile(interval.draws, [0.025, 0.975])
-    assert interval.low > 1.03 * percentile[0]
-    assert interval.high > 1.08 * percentile[1]
-
-
-def test_bca_of_efron_and_tibshirani_s_spatial_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Their 90 % BCa interval of the variance (of n, not n − 1), with 2,000 resamples: 115.8 to 259.6 around 171.5.
-    monkeypatch.setattr(resampling, "CONFIDENCE", 0.90)
-    values = np.array(SPATIAL_A, dtype=float)
-    rows = rows_of_prompts(np.stack([values, values**2]))
-    variance = Resampled(rows, lambda means: means[:, 1] - means[:, 0] ** 2)
-    interval = variance.interval(seed=0)
-    assert interval is not None
-    assert variance.value == pytest.approx(171.5, abs=0.05)
-    assert interval.low == pytest.approx(115.8, abs=3)
-    assert interval.high == pytest.approx(259.6, abs=5)
-
-
-def test_prompts_with_more_rows_weigh_more() -> None:
-    # Prompts of 1 to 12 rows: the statistic is a ratio of sums, and so is each draw.
-    counts = np.arange(1.0, 13)
-    sums = np.stack([SKEWED * counts, np.zeros(12)], axis=-1)[None]
-    rows = GroupedRows(sums, np.stack([counts, np.zeros(12)], axis=-1)[None])
-    interval = two_way_interval(rows, the_mean, 3)
-
-    def ratio(sample: np.ndarray, axis: int) -> Any:
-        drawn = sample.astype(int)
-        return (SKEWED * counts)[drawn].sum(axis=axis) / counts[drawn].sum(axis=axis)
-
-    expected = stats.bootstrap(
-        (np.arange(12),), ratio, n_resamples=9999, method="BCa", rng=np.random.default_rng([3, 0])
-    )
-    assert interval is not None
-    assert (interval.low, interval.high) == pytest.approx(tuple(expected.confidence_interval), rel=5e-4)
-
-
-def test_jackknife_t_of_a_mean_is_student_s_interval() -> None:
-    # 1 … 8: x̄ = 4.5, s = √6; left-one-out means are (36 − x)/7.
-    values = np.arange(1.0, 9)
-    low, high = jackknife_t_bounds(4.5, (36 - values) / 7)
-    reach = T_7 * np.sqrt(6) / np.sqrt(8)
-    assert (low, high) == pytest.approx((4.5 - reach, 4.5 + reach), rel=1e-6)
-
-
-def test_jackknife_t_is_centred_on_the_point() -> None:
-    low, high = jackknife_t_bounds(10.0, np.array([1.0, 2.0, 6.0]))
-    # Σ(θ − 3)² = 4 + 1 + 9 = 14, times 2/3; t(2) = 4.302653.
-    assert (low + high) / 2 == pytest.approx(10.0)
-    assert (high - low) / 2 == pytest.approx(4.302653 * np.sqrt(28 / 3), rel=1e-6)
-
-
-@pytest.mark.parametrize(("k", "t"), [(8, T_7), (19, T_18)])
-def test_under_twenty_categories_student_s_t_rules(k: int, t: float) -> None:
-    values = np.random.default_rng(k).normal(2.0, 1.0, size=k)
-    interval = two_way_interval(categories_alone(values), the_mean, 0)
-    reach = t * values.std(ddof=1) / np.sqrt(k)
-    assert interval is not None
+def test_the_variance_of_a_mean_of_balanced_rows_is_that_of_rows_and_of_columns() -> None:
+    """Means of n rows and k columns of cells: V = s²(row means)/n + s²(column means)/k."""
+    cells = np.random.default_rng(0).normal(size=(14, 6)) + 2 * np.random.default_rng(1).normal(size=6)
+    of_prompts = cells.mean(axis=1).var(ddof=1) / 14
+    of_categories = cells.mean(axis=0).var(ddof=1) / 6
+    interval = mean_of(rows_of_cells(cells))
     assert interval.unit == "categories"
-    assert (interval.low, interval.high) == pytest.approx((values.mean() - reach, values.mean() + reach), rel=1e-5)
+    assert interval.half_width == pytest.approx(T_5 * np.sqrt(of_prompts + of_categories), rel=1e-6)
+    assert (interval.low + interval.high) / 2 == pytest.approx(cells.mean())
+    assert interval.share_of_prompts == pytest.approx(of_prompts / (of_prompts + of_categories))
 
 
-@pytest.mark.parametrize("k", [20, 25])
-def test_from_twenty_categories_on_they_are_bootstrapped(k: int) -> None:
-    values = np.random.default_rng(k).gamma(1.0, size=k)
-    interval = two_way_interval(categories_alone(values), the_mean, 4)
-    expected = stats.bootstrap((values,), np.mean, n_resamples=9999, method="BCa", rng=np.random.default_rng([4, 1]))
+def test_degrees_of_freedom_are_those_of_the_larger_variance() -> None:
+    cells = np.random.default_rng(0).normal(size=(12, 4)) + 3 * np.random.default_rng(1).normal(size=(12, 1))
+    total = cells.mean(axis=1).var(ddof=1) / 12 + cells.mean(axis=0).var(ddof=1) / 4
+    interval = mean_of(rows_of_cells(cells))
+    assert interval.unit == "prompts"
+    assert interval.share_of_prompts > 0.5
+    assert interval.half_width == pytest.approx(T_11 * np.sqrt(total), rel=1e-6)
+    assert mean_of(rows_of_cells(cells.T.repeat(3, axis=0))).unit == "categories"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_ratio_of_uneven_rows_is_jackknifed_as_by_plain_loops(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    counts = np.repeat(draw.integers(0, 4, size=(1, 11, 7)).astype(float), 2, axis=0)
+    counts[:, :, 2] = 0  # a category of the list that no prompt holds
+    rows = GroupedRows(counts * draw.gamma(2.0, size=(2, 11, 7)), counts)
+    variances = jackknife_by_loops(rows, lambda means: float(np.log(means[0] / means[1])))
+    interval = Resampled(rows, lambda means: np.log(means[:, 0] / means[:, 1])).interval()
+    larger = max(variances, key=lambda unit: variances[unit])
+    reach = stats.t.ppf(0.975, 10 if larger == "prompts" else 4) * np.sqrt(sum(variances.values()))
+    point = float(np.log(rows.sums[0].sum() / rows.sums[1].sum()))
     assert interval is not None
-    assert interval.unit == "categories"
-    assert (interval.low, interval.high) == pytest.approx(tuple(expected.confidence_interval), rel=5e-4)
+    assert interval.unit == larger
+    assert (interval.low, interval.high) == pytest.approx((point - reach, point + reach), rel=1e-8)
+    assert interval.share_of_prompts == pytest.approx(variances["prompts"] / sum(variances.values()))
 
 
 def test_rows_without_a_category_are_never_left_out() -> None:
     # Three categories of one row a prompt, of values 0, 3, 6, and two rows without one, of value 10: left-one-out means
-    # are (3 + 6 + 20)/4, (0 + 6 + 20)/4, (0 + 3 + 20)/4, the point 29/5.
-    jitter = 1e-7 * np.tile([1.0, -1.0], 6)
-    sums = np.array([0.0, 3, 6, 20])[None, :] + jitter[:, None]
-    counts = np.tile([1.0, 1, 1, 2], (12, 1))
-    interval = two_way_interval(GroupedRows(sums[None], counts[None]), the_mean, 0)
+    # are (3 + 6 + 20)/4, (0 + 6 + 20)/4, (0 + 3 + 20)/4, the point 29/5. Prompts are alike.
+    sums, counts = np.tile([0.0, 3, 6, 20], (12, 1)), np.tile([1.0, 1, 1, 2], (12, 1))
+    interval = mean_of(GroupedRows(sums[None], counts[None]))
     left_out = np.array([29, 26, 23]) / 4
     error = np.sqrt(2 / 3 * ((left_out - 26 / 4) ** 2).sum())
-    assert interval is not None
     assert (interval.low, interval.high) == pytest.approx(
-        (29 / 5 - 4.302653 * error, 29 / 5 + 4.302653 * error), rel=1e-5
+        (29 / 5 - 4.302653 * error, 29 / 5 + 4.302653 * error), rel=1e-6
     )
+    assert interval.share_of_prompts == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize("wider", ["prompts", "categories"])
-def test_the_wider_of_the_two_rules(wider: str) -> None:
-    generator = np.random.default_rng(1)
-    of_prompt, of_category = generator.normal(size=(16, 1)), generator.normal(size=(1, 6))
-    of_prompt -= of_prompt.mean()
-    of_category -= of_category.mean()
-    size = {"prompts": (1.0, 0.01), "categories": (0.01, 1.0)}[wider]
-    interval = two_way_interval(rows_of_cells(size[0] * of_prompt + size[1] * of_category), the_mean, 0)
+def test_the_smallest_by_plain_loops() -> None:
+    """Low end by the smallest chosen anew, high end by each of the four with t at 1 − 0.025/4."""
+    draw = np.random.default_rng(3)
+    cells = [draw.normal(level, 1.0, size=(12, 5)) for level in (0.3, 0.25, 0.4, 3.0)]
+    interval = Smallest(rows_of_cells(*cells), lambda means: means).interval()
+    means = np.array([c.mean() for c in cells])
+
+    def left_out(axis: int) -> np.ndarray:
+        n = cells[0].shape[axis]
+        return np.array([[np.delete(c, i, axis).mean() for c in cells] for i in range(n)])
+
+    def variance(values: np.ndarray) -> np.ndarray:
+        return np.asarray((len(values) - 1) * values.var(axis=0))
+
+    by_prompt, by_category = left_out(0), left_out(1)
+    of_least = [float(variance(by_prompt.min(axis=1))), float(variance(by_category.min(axis=1)))]
+    t = stats.t.ppf(0.975, 11 if of_least[0] > of_least[1] else 4)
     assert interval is not None
-    assert interval.unit == wider
-    # One unit's variation alone gives the interval's width, up to the skew of sixteen normal draws.
-    values = (size[0] * of_prompt if wider == "prompts" else size[1] * of_category).ravel()
-    student = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    assert interval.width == pytest.approx(2 * student, rel=0.15 if wider == "prompts" else 1e-6)
-    # Whichever rules, the draws are those over prompts.
-    assert interval.draws.shape == (9999,)
-    assert interval.draws.std() == pytest.approx(size[0] * of_prompt.std() / 4, rel=0.05)
+    assert interval.low == pytest.approx(means.min() - t * np.sqrt(sum(of_least)), rel=1e-9)
+    ends = []
+    for h in range(4):
+        v = [float(variance(by_prompt[:, h])), float(variance(by_category[:, h]))]
+        ends.append(means[h] + stats.t.ppf(1 - 0.025 / 4, 11 if v[0] > v[1] else 4) * np.sqrt(sum(v)))
+    assert interval.high == pytest.approx(min(ends), rel=1e-9)
+    assert interval.low < means.min() < interval.high
+
+
+def test_the_smallest_of_one_is_that_one() -> None:
+    rows = rows_of_cells(np.random.default_rng(5).normal(size=(12, 5)))
+    assert Smallest(rows, lambda means: means).interval() == Resampled(rows, the_mean).interval()
+
+
+def test_replicates_by_hand() -> None:
+    """Four prompts too few for an interval by themselves, but bounds are those of the formulas."""
+    of = Jackknifed(np.array([2.0]), {"prompts": np.array([[1.0], [2], [2], [3]]), "categories": np.full((9, 1), 2.0)})
+    # (4 − 1)/4 · (1 + 1) = 1.5 over prompts, nothing over categories.
+    bounds = of.bounds()
+    assert (bounds.low, bounds.high) == pytest.approx((2 - T_3 * np.sqrt(1.5), 2 + T_3 * np.sqrt(1.5)), rel=1e-6)
+    assert (bounds.unit, bounds.share_of_prompts) == ("prompts", 1.0)
+    assert of.interval() is None
+    assert (of.value, of.n_prompts) == (2.0, 4)
+
+
+@pytest.mark.parametrize("unit", ["groups", "words", "categories"])
+def test_over_units_is_student_s_interval_of_a_mean(unit: str) -> None:
+    # 1 … 8: x̄ = 4.5, s = √6; left-one-out means are (36 − x)/7.
+    values, reach = np.arange(1.0, 9), T_7 * np.sqrt(6) / np.sqrt(8)
+    for of in (OverUnits(unit, 4.5, (36 - values) / 7), mean_over(unit, values)):  # type: ignore[arg-type]
+        interval = of.interval()
+        assert interval is not None
+        assert (interval.low, interval.high) == pytest.approx((4.5 - reach, 4.5 + reach), rel=1e-6)
+        assert (of.value, of.n_prompts, interval.unit, interval.share_of_prompts) == (4.5, None, unit, 0.0)
+
+
+def test_over_units_of_several_values_is_the_smallest() -> None:
+    left_out = np.array([[1.0, 3.0], [1.5, 0.5], [1.1, 2.2]])
+    of = OverUnits("groups", np.array([1.2, 1.9]), left_out)
+    interval = of.interval()
+    least = np.array([1.0, 0.5, 1.1])
+    low = 1.2 - 4.302653 * np.sqrt(2 / 3 * ((least - least.mean()) ** 2).sum())
+    reach = stats.t.ppf(1 - 0.0125, 2) * np.sqrt(2 * left_out.var(axis=0))
+    assert interval is not None
+    assert of.value == 1.2
+    assert interval.low == pytest.approx(low, rel=1e-6)
+    assert interval.high == pytest.approx(min(1.2 + reach[0], 1.9 + reach[1]), rel=1e-9)
+
+
+def test_a_mean_over_units_may_be_weighted() -> None:
+    """Sums 1, 6, 3 of 1, 2, 3 rows: 10/6, without each 9/5, 4/4, 7/3."""
+    of = mean_over("categories", np.array([1.0, 6, 3]), np.array([1.0, 2, 3]))
+    assert of.value == pytest.approx(10 / 6)
+    assert of.left_out["categories"].ravel().tolist() == [9 / 5, 1.0, 7 / 3]
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_one_value_a_prompt_has_student_s_interval(seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=12)
+    of = per_prompt(values)
+    interval = of.interval()
+    expected = stats.t.interval(0.95, 11, values.mean(), stats.sem(values))
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx(tuple(expected), rel=1e-9)
+    assert (interval.unit, of.n_prompts) == ("prompts", 12)
+    assert of.value == pytest.approx(values.mean())
+    assert interval.share_of_prompts == 1.0
+
+
+def test_prompts_with_more_rows_weigh_more() -> None:
+    counts = np.arange(1.0, 13)
+    rows = GroupedRows((SKEWED * counts)[None, :, None], counts[None, :, None])
+    left_out = [float(np.delete(SKEWED * counts, i).sum() / np.delete(counts, i).sum()) for i in range(12)]
+    reach = T_11 * np.sqrt(11 * np.var(left_out))
+    interval = mean_of(rows)
+    assert interval.half_width == pytest.approx(reach, rel=1e-6)
+    assert (interval.low + interval.high) / 2 == pytest.approx((SKEWED * counts).sum() / 78)
 
 
 def test_fewer_than_ten_prompts_have_no_interval() -> None:
-    assert two_way_interval(rows_of_prompts(SKEWED[:9]), the_mean, 0) is None
-    assert two_way_interval(rows_of_prompts(SKEWED[:10]), the_mean, 0) is not None
+    for n, some in ((1, False), (9, False), (10, True)):
+        for of in (
+            per_prompt(SKEWED[:n]),
+            Smallest(rows_of_cells(SKEWED[:n, None] * np.ones((1, 3)) + np.eye(n, 3)), lambda means: means),
+        ):
+            assert (of.interval() is not None) is some
+            assert of.n_prompts == n
 
 
 @pytest.mark.parametrize("value", [0.5, 0.1, -3.0, 0.0])
 def test_prompts_that_are_all_alike_give_a_point(value: float) -> None:
-    interval = two_way_interval(rows_of_prompts(np.full(12, value)), the_mean, 0)
-    assert interval is not None
+    interval = mean_of(rows_of_cells(np.full((12, 4), value)))
     assert (interval.low, interval.high) == pytest.approx((value, value), abs=1e-12)
-
-
-def test_a_statistic_at_its_bound_has_an_interval_of_its_draws() -> None:
-    # Every draw is at or below the estimate, so BCa's z0 is infinite or nearly: the bounds must still be draws.
-    top = float(SKEWED.mean())
-    interval = two_way_interval(rows_of_prompts(SKEWED), lambda means: np.minimum(means[:, 0], top), 0)
-    assert interval is not None
-    assert interval.draws.min() <= interval.low <= interval.high <= top + 1e-12
-
-
-def test_leaving_out_the_only_category_with_rows_is_not_assessable() -> None:
-    values = np.stack([SKEWED, np.zeros(12)], axis=1)
-    rows = rows_of_cells(values)
-    rows.counts[0, :, 1] = 0.0
-    with pytest.raises(NotAssessable, match="too few rows"):
-        two_way_interval(rows, the_mean, 0)
-
-
-def test_leaving_out_the_only_category_of_one_mean_is_not_assessable() -> None:
-    # The first mean has rows of both categories, the second of one alone.
-    both = rows_of_cells(np.stack([SKEWED, SKEWED[::-1]], axis=1))
-    one = rows_of_cells(np.stack([SKEWED, np.zeros(12)], axis=1))
-    one.counts[0, :, 1] = 0.0
-    rows = GroupedRows(np.concatenate([both.sums, one.sums]), np.concatenate([both.counts, one.counts]))
-    with pytest.raises(NotAssessable, match="too few rows"):
-        two_way_interval(rows, lambda means: means.min(axis=-1), 0)
 
 
 @pytest.mark.parametrize("empty", [1, 18])
 def test_categories_without_rows_change_nothing(empty: int) -> None:
-    # A category of the list that the prompts don't hold is no unit that could have been drawn otherwise: six categories
-    # of rows, and so many without, are six.
-    values = np.random.default_rng(2).normal(size=6)
-    six = categories_alone(values)
+    # A category of the list that the prompts don't hold is no unit that could have been drawn otherwise.
+    six = rows_of_cells(np.random.default_rng(2).normal(size=(12, 6)))
     pad = [(0, 0), (0, 0), (0, empty)]
     more = GroupedRows(
         np.concatenate([np.pad(six.sums[..., :-1], pad), six.sums[..., -1:]], axis=-1),
         np.concatenate([np.pad(six.counts[..., :-1], pad), six.counts[..., -1:]], axis=-1),
     )
-    expected, interval = two_way_interval(six, the_mean, 0), two_way_interval(more, the_mean, 0)
-    assert expected is not None
-    assert interval is not None
-    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), rel=1e-6)
+    assert (mean_of(more).low, mean_of(more).high) == pytest.approx((mean_of(six).low, mean_of(six).high), rel=1e-9)
 
 
-def test_a_resample_without_rows_makes_no_interval_of_nan() -> None:
-    # One prompt of twelve has rows: a resample misses it with probability (11/12)^12 = 0.35.
+def test_rows_of_one_category_alone_are_not_assessable() -> None:
+    rows = rows_of_cells(np.stack([SKEWED, np.zeros(12)], axis=1))
+    rows.counts[0, :, 1] = 0.0
+    with pytest.raises(NotAssessable, match="of one category only"):
+        Resampled(rows, the_mean).interval()
+
+
+def test_leaving_out_the_only_category_of_one_mean_is_not_assessable() -> None:
+    # The first mean has rows of both categories, the second of one alone.
+    rows = rows_of_cells(np.stack([SKEWED, SKEWED[::-1]], axis=1), np.stack([SKEWED, np.zeros(12)], axis=1))
+    rows.counts[1, :, 1] = 0.0
+    with pytest.raises(NotAssessable, match="too few rows: of all categories but one, none is left"):
+        Smallest(rows, lambda means: means).interval()
+
+
+def test_leaving_out_the_only_prompt_with_rows_is_not_assessable() -> None:
     rows = rows_of_prompts(SKEWED)
     rows.counts[0, 1:, 0] = 0.0
     rows.sums[0, 1:, 0] = 0.0
-    interval = None
-    with suppress(NotAssessable):
-        interval = two_way_interval(rows, the_mean, 0)
-    assert interval is None or np.isfinite([interval.low, interval.high]).all()
+    with pytest.raises(NotAssessable, match=r"too few rows|one category"):
+        Resampled(rows, the_mean).interval()
 
 
-def test_the_statistic_is_applied_to_every_resample() -> None:
-    # The least of two means: in every draw the smaller of the two, whichever it is.
-    both = np.stack([SKEWED, SKEWED[::-1]])
-    interval = two_way_interval(rows_of_prompts(both), lambda means: means.min(axis=-1), 0)
-    draws = np.random.default_rng([0, 0]).integers(12, size=(9999, 12))
-    expected = np.minimum(SKEWED[draws].mean(axis=1), SKEWED[::-1][draws].mean(axis=1))
-    assert interval is not None
-    assert interval.draws == pytest.approx(expected)
-
-
-def test_a_seed_gives_its_interval_again_and_another_seed_another() -> None:
-    first, again, other = (two_way_interval(rows_of_prompts(SKEWED), the_mean, seed) for seed in (1, 1, 2))
-    assert first is not None
-    assert again is not None
-    assert other is not None
-    assert (first.low, first.high) == (again.low, again.high)
-    assert (first.low, first.high) != (other.low, other.high)
-
-
-def test_share_above_counts_draws_strictly_above() -> None:
-    interval = resampling.Interval(0.0, 1.0, "prompts", np.array([0.0, 0.0, 0.5, 1.0]))
-    assert interval.share_above(0.0) == 0.5
-    assert interval.share_above(-1.0) == 1.0
-    assert interval.width == 1.0
+def test_a_single_group_is_too_few() -> None:
+    with pytest.raises(NotAssessable, match="too few groups to measure: 1"):
+        mean_over("groups", np.array([3.0])).interval()
 
 
 def coverage(draw: Callable[[np.random.Generator], GroupedRows], times: int) -> float:
     """How often the interval holds the true mean, 0."""
     generator = np.random.default_rng(11)
-    held = 0
-    for number in range(times):
-        interval = two_way_interval(draw(generator), the_mean, number)
-        assert interval is not None
-        held += interval.low <= 0 <= interval.high
-    return held / times
+    intervals = [mean_of(draw(generator)) for _ in range(times)]
+    return sum(interval.low <= 0 <= interval.high for interval in intervals) / times
 
 
-def test_intervals_over_prompts_cover_a_known_mean() -> None:
-    # Rows of a prompt share its effect. BCa on thirty normal prompts covers about 94 %; 200 trials have a standard
-    # error of 1.7 %. Rows taken as independent would cover some 60 %.
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_intervals_cover_a_known_mean(share: float) -> None:
+    """Effects of prompts and of categories, half each of what is shared; cells of their own.
+
+    2,000 trials have a standard error of 0.5 %. Prompts alone would cover some 30 % at 1.
+    """
+
     def draw(generator: np.random.Generator) -> GroupedRows:
-        rows = generator.normal(size=(30, 1)) + 0.3 * generator.normal(size=(30, 6))
-        return rows_of_prompts(rows.mean(axis=1), rows_each=6)
+        prompts, categories = generator.normal(size=(24, 1)), generator.normal(size=(1, 8))
+        cells = generator.normal(size=(24, 8))
+        return rows_of_cells((1 - share) ** 0.5 * prompts + share**0.5 * (24 / 8) ** -0.5 * categories + 0.5 * cells)
 
-    assert 0.89 <= coverage(draw, 200) <= 0.985
-
-
-def test_intervals_over_categories_cover_a_known_mean() -> None:
-    # Eight categories with effects of their own, that prompts share: prompts alone would cover some 20 %.
-    def draw(generator: np.random.Generator) -> GroupedRows:
-        return rows_of_cells(generator.normal(size=(1, 8)) + 0.3 * generator.normal(size=(12, 8)))
-
-    assert 0.90 <= coverage(draw, 200) <= 0.99
-
-
-@pytest.mark.parametrize("seed", [0, 7])
-def test_one_value_a_prompt_is_its_mean_with_scipy_s_interval(seed: int) -> None:
-    of = per_prompt(SKEWED)
-    assert of.value == pytest.approx(math.fsum(SKEWED) / 12, rel=1e-12)
-    assert of.rows.n_prompts == 12
-    interval = of.interval(seed)
-    reference = stats.bootstrap(
-        (SKEWED,), np.mean, n_resamples=9999, method="BCa", rng=np.random.default_rng([seed, 0])
-    ).confidence_interval
-    assert interval is not None
-    # One draw that ties with the estimate, but for rounding, moves a bound by some 1e-4.
-    assert (interval.low, interval.high) == pytest.approx((reference.low, reference.high), rel=5e-4)
-    assert interval.unit == "prompts"
-
-
-def test_one_value_a_prompt_has_no_interval_under_ten_prompts() -> None:
-    assert per_prompt(SKEWED[:9]).interval(0) is None
-    assert per_prompt(SKEWED[:10]).interval(0) is not None
+    assert 0.935 <= coverage(draw, 2000) <= 0.99
 
 
 def test_values_a_prompt_may_be_of_any_type_of_number() -> None:
@@ -369,24 +326,11 @@ def test_what_is_not_one_number_a_prompt_is_refused(values: np.ndarray, said: st
         per_prompt(values)
 
 
-def test_over_tokens_is_the_bootstrap_of_a_mean() -> None:
-    """A share is a mean of zeros and ones: scipy's own BCa of that mean, from the same generator, is the reference."""
-    values = (np.arange(60) % 3 == 0).astype(float)
-    of = OverTokens(60, lambda weights: weights @ values / weights.sum(axis=1))
-    assert of.value == pytest.approx(1 / 3)
-    found = of.interval(seed=5)
-    reference = stats.bootstrap(
-        (values,), np.mean, n_resamples=9999, method="BCa", vectorized=True, rng=np.random.default_rng([5, 2])
-    ).confidence_interval
-    assert (found.low, found.high) == pytest.approx((reference.low, reference.high), abs=1e-9)
-    assert found.unit == "tokens"
-    assert 0.2 < found.low < 1 / 3 < found.high < 0.47
-
-
-def test_over_tokens_in_batches_covers_as_it_should() -> None:
-    """With thousands of tokens draws come in batches: the interval of a mean is ± 1.96 standard errors."""
-    values = np.random.default_rng(0).standard_normal(3000)
-    of = OverTokens(3000, lambda weights: weights @ values / weights.sum(axis=1))
-    found, error = of.interval(seed=0), values.std() / 3000**0.5
-    assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error)
-    assert found.high == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)
+def test_an_interval_of_a_share_ends_at_one() -> None:
+    """Of 20 words 19 are above: 0.95 ± t(19) √(0.95 · 0.05/19), which would reach 1.055."""
+    share = Within(mean_over("words", np.array([0.0] + [1.0] * 19)), 0.0, 1.0)
+    interval = share.interval()
+    assert interval is not None
+    assert share.value == pytest.approx(0.95)
+    assert (interval.low, interval.high) == pytest.approx((0.95 - 2.093024 * np.sqrt(0.95 * 0.05 / 19), 1.0))
+    assert interval.unit == "words"

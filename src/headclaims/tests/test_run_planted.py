@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from headclaims import __version__
+from headclaims.checkpoint.interface import Head
 from headclaims.checkpoint.planted.folder import planted_folder
 from headclaims.checkpoint.planted.random_weights import random_folder
+from headclaims.measures.other_heads import other_heads
 from headclaims.tests.claims_run import ClaimsRun, Runs, catalogue, comparable, run_claims, shared_runs
 from headclaims.tests.report_folders import forms
 from headclaims.tests.small_models import SmallModel, raw_weights
@@ -60,7 +62,7 @@ def test_how_rare_the_swing_of_steering_is(planted: ClaimsRun) -> None:
     kin, copies = kin_of(prompts), copies_of(prompts)
     has_kin, later = kin.any(axis=-1), ~np.tri(prompts.length, dtype=bool)
     swings = []
-    for head in range(36):
+    for head in range(72):
         layer = head // 12
         raw = raw_weights(SmallModel("gpt2", made.folder, made.model), layer)
         x = torch.nn.functional.layer_norm(stream[layer].double(), (768,)).numpy()
@@ -83,7 +85,8 @@ def test_how_rare_the_swing_of_steering_is(planted: ClaimsRun) -> None:
     claim = planted.claims["steering-works-in-the-model"]
     assert claim["measured"]["swing"] == pytest.approx(swings[17], abs=1e-4)
     (p,) = (null["p"] for null in claim["nulls"] if null["population"] == "other heads")
-    assert p == (1 + sum(swing >= swings[17] for swing in np.delete(swings, 17))) / 36
+    drawn = other_heads(Head(1, 5), [Head(head // 12, head % 12) for head in range(72)], seed=0)
+    assert p == (1 + sum(swings[12 * head.layer + head.index] >= swings[17] for head in drawn)) / 49
     assert p > 0.05
 
 
@@ -110,7 +113,7 @@ def test_another_head_of_planted(runs: Runs) -> None:
     assert_says_what_was_found(run, "category-score-lowest", "> 0")
     assert_says_what_was_found(run, "attends-within-category", "≥ 2")
     assert_no_traceback(run)
-    assert run.record["target"] == {"layer": 0, "head": 3, "label": "L0H3", "chosen_by": "option"}
+    assert run.record["target"] == {"layer": 0, "head": 3, "label": "L0H3", "chosen_by": "option", "chosen_on": None}
     assert_sound(run)
 
 
@@ -118,9 +121,15 @@ def test_another_head_of_planted(runs: Runs) -> None:
 def test_auto_on_planted(runs: Runs, planted: ClaimsRun) -> None:
     run = runs("--head", "auto")
     assert run.status == 0
-    assert run.record["target"] == {"layer": 1, "head": 5, "label": "L1H5", "chosen_by": "auto"}
+    assert run.record["target"] == {
+        "layer": 1,
+        "head": 5,
+        "label": "L1H5",
+        "chosen_by": "auto",
+        "chosen_on": "the words held-out",
+    }
     assert run.first_line.startswith(f"headclaims {__version__}: auditing planted, L1H5")
-    assert "target head: L1H5, chosen by auto" in run.stdout
+    assert "target head: L1H5, chosen by auto, on the words held-out" in run.stdout
     assert run.record["settings"]["head"] == "auto"
     assert {name: claim["verdict"] for name, claim in run.claims.items()} == dict.fromkeys(catalogue(), SUPPORTED)
     assert_sound(run)
@@ -144,6 +153,7 @@ def test_parallel_workers_and_a_head_chosen(runs: Runs) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_one_thread_or_two_cached_or_not_the_same_is_found(tmp_path: Path) -> None:
     """The same verdicts and flags; measured values and p to a ten-thousandth of themselves."""
     options = ("--checkpoint", random_folder(3, clustered=True), "--prompts", "12", "--seq-len", "32")

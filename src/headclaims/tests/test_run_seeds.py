@@ -14,6 +14,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("seed", "words"), [(1, "write-up"), (2, "held-out"), (3, "write-up"), (4, "held-out")])
 def test_other_seeds(runs: Runs, seed: int, words: str) -> None:
     """Another draw of the weights, of prompts and resamples; of nulls, too, in one case."""

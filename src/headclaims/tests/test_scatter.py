@@ -108,33 +108,28 @@ def test_b_and_w_are_quotients_of_traces(seed: int) -> None:
     W, size = changed(circuit, "steer"), changed(circuit, "abs")
     b, w = (np.trace(W @ S) / np.trace(size @ S) for S in (between(tokens), within(tokens)))
     found = of(case)
-    assert found.b == pytest.approx(b, rel=1e-9)
+    assert found.b().value == pytest.approx(b, rel=1e-9)
     assert found.w().value == pytest.approx(w, rel=1e-9)
     assert found.contrast().value == pytest.approx(b - w, rel=1e-9)
-    assert found.w().n == found.contrast().n == 9
     assert abs(w) > 0.01
     assert abs(b) > 0.01
 
 
-def test_w_of_repeated_tokens_by_loops() -> None:
-    """Group means stay; a group's scatter is the mean over its draws; a group without any is left out."""
-    circuit, tokens = case = drawn(7)
-    W, size = dense(circuit), changed(circuit, "abs")
-    weights = np.array([[3, 1, 0, 2, 0, 1, 1, 1, 0], [0, 0, 4, 0, 5, 0, 0, 0, 0], [0, 9, 0, 0, 0, 0, 0, 0, 0]])
-    expected = []
-    for times in weights:
-        above = below = 0.0
-        for g, n in SIZES.items():
-            repeated = [i for i in range(9) if GROUP[i] == g for _ in range(times[i])]
-            away = [tokens[i] - tokens[g == GROUP].mean(axis=0) for i in repeated]
-            if away:
-                above += float(np.mean([y @ W @ y for y in away])) * n / (n - 1)
-                below += float(np.mean([y @ size @ y for y in away])) * n / (n - 1)
-        expected.append(above / below)
-    found = of(case)
-    assert found.w().of_weights(weights.astype(float)) == pytest.approx(expected, rel=1e-9)
-    b = np.trace(W @ between(tokens)) / np.trace(size @ between(tokens))
-    assert found.contrast().of_weights(weights.astype(float)) == pytest.approx(b - np.array(expected), rel=1e-9)
+@ALL_SEEDS
+def test_a_group_is_left_out_whole(seed: int) -> None:
+    """w, b and b − w without each group are the quotients of traces of the tokens that are left."""
+    circuit, tokens = case = drawn(seed)
+    W, size = changed(circuit, "steer"), changed(circuit, "abs")
+    found, w, b = of(case), [], []
+    for left in SIZES:
+        rest = [g for g in SIZES if g != left]
+        S_w = sum(np.cov(tokens[g == GROUP].T) for g in rest) / 2
+        S_b = np.cov(np.stack([tokens[g == GROUP].mean(axis=0) for g in rest]).T)
+        w.append(np.trace(W @ S_w) / np.trace(size @ S_w))
+        b.append(np.trace(W @ S_b) / np.trace(size @ S_b))
+    assert found.w().jackknifed.left_out["groups"].ravel() == pytest.approx(np.array(w), rel=1e-9)
+    assert found.b().jackknifed.left_out["groups"].ravel() == pytest.approx(np.array(b), rel=1e-9)
+    assert found.contrast().jackknifed.left_out["groups"].ravel() == pytest.approx(np.array(b) - np.array(w), rel=1e-9)
 
 
 def test_two_groups_by_hand() -> None:
@@ -145,9 +140,17 @@ def test_two_groups_by_hand() -> None:
     assert found.mean_within.tolist() == [(2 / 1 + 18 / 2) / 2, 0]
     assert found.between.tolist() == [0, 50]
     assert (found.D, found.D_negative, found.crossing) == (11, 11, 0)
-    assert (found.w().value, found.b, found.contrast().value) == (-1, 1, 2)
+    assert (found.w().value, found.b().value, found.contrast().value) == (-1, 1, 2)
     turned = scatter(-values, at, group)
     assert (turned.D, turned.crossing, turned.contrast().value) == (-11, float("inf"), -2)
+
+
+def test_the_largest_eigenvalues_are_so_in_magnitude() -> None:
+    space = Eigenspace(torch.tensor([-5.0, -1.0, 0.5, 2.0]), torch.eye(4))
+    largest = space.largest(2)
+    assert largest.values.tolist() == [-5, 2]
+    assert largest.vectors.T.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
+    assert space.largest(9).values.tolist() == space.values.tolist()
 
 
 def by_traces(values: np.ndarray, tokens: np.ndarray, first: list[int]) -> float:

@@ -26,7 +26,7 @@ from headclaims.measures.ablation import AblationRuns, Component, Part
 from headclaims.measures.ablation_effects import effect
 from headclaims.measures.category_score import survey
 from headclaims.prompts.category import CategoryPrompts, category_prompts
-from headclaims.statistics.resampling import GroupedRows, two_way_interval
+from headclaims.statistics.resampling import GroupedRows, Smallest
 from headclaims.tests.claims_run import ClaimsRun, catalogue, run_claims
 from headclaims.tests.record_schema import departures
 from headclaims.tests.word_lists import load_words
@@ -160,7 +160,7 @@ def test_a_complete_record(audit: ClaimsRun, reference: Reference) -> None:
     assert departures(record) == []
     assert record["complete"] is True
     assert list(audit.claims) == list(catalogue())
-    assert record["target"] == {"layer": 1, "head": 8, "label": "L1H8", "chosen_by": "option"}
+    assert record["target"] == {"layer": 1, "head": 8, "label": "L1H8", "chosen_by": "option", "chosen_on": None}
     checkpoint = record["checkpoint"]
     assert (checkpoint["kind"], checkpoint["name"]) == ("gguf", "SmolLM2-135M-Instruct.Q4_1")
     sizes = {key: checkpoint[key] for key in ("n_layers", "n_heads", "d_model", "d_head", "d_vocab")}
@@ -197,11 +197,10 @@ def test_the_first_of_all_heads_is_not_certain(reference: Reference) -> None:
     )
     target = FIRST.layer * HEADS + FIRST.index
 
-    def gap(means: np.ndarray) -> np.ndarray:
-        lowest: np.ndarray = np.delete(means, target, axis=-1).min(axis=-1) - means[..., target]
-        return lowest
+    def gaps(means: np.ndarray) -> np.ndarray:
+        return np.delete(means, target, axis=-1) - means[..., [target]]
 
-    interval = two_way_interval(grouped, gap, seed=0)
+    interval = Smallest(grouped, gaps).interval()
     assert interval is not None
     assert interval.low < 0 < interval.high
 
@@ -390,18 +389,23 @@ def test_shares_of_common_words(audit: ClaimsRun, reference: Reference, scores: 
     others = (block.sum(axis=1) - own) / (len(tokens) - 1)
     share = claims["similar-above-dissimilar"]["measured"]["share"]
     assert share == pytest.approx((similar > others).mean(), abs=0.02)
-    edges = np.round(np.arange(-1, 1.001, 0.02), 9)
-    pairs = cosine[np.triu_indices(len(tokens), 1)]
-    high = [e for e in edges if e >= np.quantile(pairs, 0.9)]
-    curve = []
-    for low in high:
-        inside = (cosine >= low) & (cosine < low + 0.02)
-        if inside.sum() >= 100:
-            curve.append((block - own[:, None])[inside].mean())
+    median, edge = np.quantile(cosine[np.triu_indices(len(tokens), 1)], [0.5, 0.9])
+    lower = [low for low in np.round(np.arange(-1, 0.999, 0.02), 9) if low >= edge or low <= median < low + 0.02]
+    means: list[dict[float, float]] = [{}, {}]
+    for half, mean in enumerate(means):
+        cosine_of, above = cosine[half::2, half::2], (block - own[:, None])[half::2, half::2]
+        for low in lower:
+            inside = (cosine_of >= low) & (cosine_of < low + 0.02) & ~np.eye(len(above), dtype=bool)
+            if inside.sum() >= 100:
+                mean[low] = above[inside].mean()
+    high = [low for low in lower if low >= edge and all(low in mean for mean in means)]
+    best = [max(high, key=mean.__getitem__) for mean in means]
+    fall = (means[0][best[1]] + means[1][best[0]]) / 2
+    rise = fall - (means[0][lower[0]] + means[1][lower[0]]) / 2
     square = block.astype(float) ** 2
     root = np.sqrt((square.sum() - np.trace(square)) / (len(tokens) * (len(tokens) - 1)))
     measured = claims["similarity-peak-below-one"]["measured"]
-    assert measured["height"] == pytest.approx(max(curve) / root, rel=5e-3, abs=1e-3)
+    assert measured["height"] == pytest.approx(min(rise, fall) / root, rel=5e-3, abs=1e-3)
 
 
 def test_top_attended(audit: ClaimsRun, reference: Reference, scores: Scores) -> None:

@@ -24,20 +24,27 @@ from headclaims.tests.test_symmetric_scores import D_HEAD, LENGTH, ROTATIONS, X,
 HEAD = Head(1, 5)
 
 
-def steered_matrix(offset: int, alpha: float, rotation: str) -> np.ndarray:
-    """W_sym + (α − 1) W₋ at an offset, after the scale, by a dense eigendecomposition."""
+def steered_matrix(offset: int, alpha: float, rotation: str, author: bool = False) -> np.ndarray:
+    """W_sym + (α − 1) W₋ at an offset, after the scale, by a dense eigendecomposition.
+
+    The author keeps the d_head eigenvalues that are largest in magnitude, and adds W_skew.
+    """
     head, R = circuit(0), ROTATIONS[rotation](offset)
     W = (head.W_Q @ (torch.eye(D_HEAD) if R is None else R) @ head.W_K.T).double().numpy() * 0.5
     values, vectors = np.linalg.eigh((W + W.T) / 2)
-    return np.asarray((vectors * np.where(values < 0, alpha * values, values)) @ vectors.T)
+    if author:
+        values[np.argsort(-np.abs(values))[D_HEAD:]] = 0.0
+    steered = (vectors * np.where(values < 0, alpha * values, values)) @ vectors.T
+    return np.asarray(steered + ((W - W.T) / 2 if author else 0))
 
 
+@pytest.mark.parametrize("author", [False, True])
 @pytest.mark.parametrize("alpha", ALPHAS)
-def test_the_map_is_that_of_the_steered_matrix(alpha: float) -> None:
+def test_the_map_is_that_of_the_steered_matrix(alpha: float, author: bool) -> None:
     head, x = circuit(0), X[0].double().numpy()
-    found = SteeredMap.of(head, X[0], biased=False).at(alpha)
-    assert found == pytest.approx(x @ steered_matrix(0, alpha, "learned") @ x.T, abs=1e-6)
-    biased = SteeredMap.of(head, X[0]).at(alpha) - found
+    found = SteeredMap.of(head, X[0], biased=False, author=author).at(alpha)
+    assert found == pytest.approx(x @ steered_matrix(0, alpha, "learned", author) @ x.T, abs=1e-6)
+    biased = SteeredMap.of(head, X[0], author=author).at(alpha) - found
     of_query = x @ head.W_Q.double().numpy() @ head.b_K.double().numpy() * 0.5
     of_key = x @ head.W_K.double().numpy() @ head.b_Q.double().numpy() * 0.5
     assert biased == pytest.approx(of_query[:, None] + of_key, abs=1e-6)
@@ -68,20 +75,24 @@ def test_blocks_that_live_in_the_negative_part_are_lost() -> None:
     group = np.repeat([0, 1], 3)
     side = np.where(group == 0, 1.0, -1.0)
     kept = SteeredMap(np.array([-1.0, 1.0]), np.stack([np.zeros(6), side], axis=1), np.outer(side, side))
-    assert kept.kept_blocks(group).value == 1.0
+    assert kept.kept_blocks(group) == 1.0
     # A matrix whose only eigenvalue is negative; blocks are bright by what is added to it.
     lost = SteeredMap(np.array([-1.0]), side[:, None], np.outer(side, side))
     # At α = −1 the scores are s + 2 s sᵀ, brighter still; with the part's sign turned they are s − 2 s sᵀ: AUC 0.
-    assert lost.kept_blocks(group).value == 1.0
-    assert lost.kept_blocks(group, np.array([-1.0])).value == 0.0
+    assert lost.kept_blocks(group) == 1.0
+    assert lost.kept_blocks(group, np.array([-1.0])) == 0.0
 
 
 @pytest.mark.parametrize("rotation", ROTATIONS)
 @pytest.mark.parametrize("alpha", [1.1, 1.0, 0.0, -1.0])
-def test_scores_in_the_model_by_loops(alpha: float, rotation: str) -> None:
-    """The symmetric part at the pair's offset with its negative eigenvalues scaled, and the biases as they are."""
+@pytest.mark.parametrize("author", [False, True])
+def test_scores_in_the_model_by_loops(alpha: float, rotation: str, author: bool) -> None:
+    """The symmetric part at the pair's offset with its negative eigenvalues scaled, and the biases as they are.
+
+    At an offset the skew part is half the difference of the scores before and after the tokens change places.
+    """
     head, turn = circuit(0), ROTATIONS[rotation]
-    steered = SteeredScores.of(head, X, turn)
+    steered = SteeredScores.of(head, X, turn, author)
     (found,) = steered.patterns(alpha, negative_part(steered.values)[None])
     for p in range(2):
         for i in range(LENGTH):
@@ -92,7 +103,8 @@ def test_scores_in_the_model_by_loops(alpha: float, rotation: str) -> None:
                 biases = (
                     X[p, i] @ head.W_Q @ R @ head.b_K + head.b_Q @ R @ (X[p, j] @ head.W_K) + head.b_Q @ R @ head.b_K
                 )
-                bilinear = X[p, i].double().numpy() @ steered_matrix(i - j, alpha, rotation) @ X[p, j].double().numpy()
+                matrix = steered_matrix(i - j, alpha, rotation, author)
+                bilinear = X[p, i].double().numpy() @ matrix @ X[p, j].double().numpy()
                 scores.append(bilinear + 0.5 * float(biases))
             wanted = np.exp(scores) / np.exp(scores).sum()
             assert found[p, i, : i + 1].numpy() == pytest.approx(wanted, abs=1e-5)

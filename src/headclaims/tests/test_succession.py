@@ -120,7 +120,7 @@ def test_categories_are_redrawn_from_three_on(
     prompts, patterns = drawn
     place = places(*orders)
     for statistic, step in zip(succession_ratios(survey_of(prompts, patterns), TARGET, place), (1, -1), strict=True):
-        interval = statistic.interval(seed=0)
+        interval = statistic.interval()
         assert interval is not None
         assert interval.low < statistic.value < interval.high
         if not grouped:

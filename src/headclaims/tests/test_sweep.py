@@ -275,7 +275,7 @@ def _memory(process: psutil.Process) -> int:
         return 0
 
 
-@pytest.mark.parametrize("audits", [40, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("audits", [40, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.long])])
 def test_many_audits_of_recorded_attention_in_one_process(tmp_path: Path, audits: int) -> None:
     """Three a second of a processor and more after start-up, and flat memory: of 1,000, 36 KiB an audit is too much."""
     for number in range(20):

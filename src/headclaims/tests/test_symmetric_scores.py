@@ -48,12 +48,13 @@ def test_the_ratio_of_norms_is_that_of_the_matrices(seed: int) -> None:
     assert norm_ratio(circuit(seed), x).value == pytest.approx(wanted, rel=1e-5)
 
 
-def test_rows_are_what_is_drawn_anew() -> None:
-    x = torch.from_numpy(np.random.default_rng(0).standard_normal((4, D_MODEL))).float()
-    symmetric, skew = parts(circuit(0), x)
-    weights = np.array([2.0, 0.0, 1.0, 1.0])
-    wanted = np.sqrt((weights @ np.square(skew).sum(1)) / (weights @ np.square(symmetric).sum(1)))
-    assert norm_ratio(circuit(0), x).of_weights(weights[None])[0] == pytest.approx(wanted, rel=1e-5)
+def test_a_word_is_left_out_as_query_and_as_key() -> None:
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((7, D_MODEL))).float()
+    wanted = []
+    for i in range(7):
+        symmetric, skew = parts(circuit(0), x[torch.arange(7) != i])
+        wanted.append(np.linalg.norm(skew) / np.linalg.norm(symmetric))
+    assert norm_ratio(circuit(0), x).left_out["words"].ravel() == pytest.approx(np.array(wanted), rel=1e-5)
 
 
 def test_many_heads_at_once() -> None:

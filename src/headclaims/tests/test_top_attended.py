@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from headclaims.errors import NotAssessable
-from headclaims.measures.top_attended import form, probes, published_overlap, top_attended
+from headclaims.measures.top_attended import form, probes, published_overlap, top_attended, top_edges
 from headclaims.prompts.words import WordList
 from headclaims.vocabulary.scores import TokenScores
 
@@ -108,14 +108,18 @@ def test_the_ten_highest_by_hand() -> None:
         [" cow", "Dog", " cat", " red", *others],  # cow: itself, two kin
     ]
     found = top_attended(asking, scores_with(tops, asking.tokens.tolist(), VOCABULARY))
-    assert [[VOCABULARY[key] for key in row] for row in found.keys.tolist()] == tops
     assert found.kin.tolist() == [2, 4, 0, 0, 3, 2]
     assert found.itself.tolist() == [True, False, True, False, False, True]
     assert found.mean_kin.value == pytest.approx(11 / 6)
     assert found.share_itself.value == pytest.approx(3 / 6)
-    weights = np.array([[1.0, 3, 0, 0, 2, 0]])
-    assert found.mean_kin.of_weights(weights)[0] == pytest.approx((2 + 12 + 6) / 6)
-    assert found.share_itself.of_weights(weights)[0] == pytest.approx(1 / 6)
+    # Two categories of three probes: without either the other's mean is left, and t(1) = 12.7062.
+    # A number can't be below 0, nor a share above 1.
+    reach = 12.7062 * (1 / 3) / 2
+    for mean, ends in ((found.mean_kin, (0, 11 / 6 + reach)), (found.share_itself, (0, 1))):
+        interval = mean.interval()
+        assert interval is not None
+        assert interval.unit == "categories"
+        assert (interval.low, interval.high) == pytest.approx(ends, rel=1e-5)
 
 
 def test_a_probes_own_score_counts_in_place_of_its_product() -> None:
@@ -124,9 +128,24 @@ def test_a_probes_own_score_counts_in_place_of_its_product() -> None:
     queries[:, :3] = 1.0  # red, Red and RED first, the rest tied: 3…9 by their order
     scores = TokenScores(queries, torch.eye(16), torch.tensor([-1.0, 0, 0, 0, 0, 0]))
     found = top_attended(asking, scores)
-    assert found.keys[0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
-    assert found.keys[1].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert found.kin[:2].tolist() == [3, 5]
+
+
+def test_edges_of_a_graph_count_as_shares_of_ten() -> None:
+    """By hand: of red's three edges one is kin; blue has its own form alone; dog has none; cat two of four."""
+    asking = probes([COLOURS, ANIMALS], single_token, VOCABULARY)
+    at = {
+        text: VOCABULARY.index(text) for text in (" red", " blue", " green", " dog", " cat", " cow", "Red", " 24", "57")
+    }
+    edges = [(" red", " green"), (" red", "Red"), (" red", " 24"), (" blue", " blue")]
+    edges += [(" cat", " dog"), (" cat", " cow"), (" cat", "57"), (" cat", " red"), (" 24", "57")]
+    found = top_edges(asking, np.array([(at[a], at[b]) for a, b in edges]))
+    assert found.kin == pytest.approx([10 / 3, 0, 5])
+    assert found.itself.tolist() == [True, True, False]
+    assert found.category.tolist() == [0, 0, 1]
+    assert found.mean_kin.value == pytest.approx(25 / 9)
+    with pytest.raises(NotAssessable, match="2 have edges, of fewer than two categories"):
+        top_edges(asking, np.array([(at[a], at[b]) for a, b in edges[:4]]))
 
 
 def test_published_lists_are_multisets_without_spaces_and_with_case() -> None:

@@ -10,7 +10,7 @@ import pytest
 import headclaims
 from headclaims.errors import BadInput, NotAssessable
 from headclaims.prompts.words import WordList, WordLists
-from headclaims.tests.word_lists import FOLDER, load_words
+from headclaims.tests.word_lists import FOLDER, load_words, word_lists
 
 WRITE_UP = {
     "colours": "blue red green yellow purple",
@@ -126,6 +126,26 @@ def test_a_file_of_another_form_is_refused_in_one_line(tmp_path: Path, text: str
     assert said in line
     assert line.startswith(f"--words {path}: ")
     assert len(line.splitlines()) == 1
+
+
+def test_other_lists_are_those_without_the_words_in_common() -> None:
+    """That with fewest in common comes first; the engine's own is last, and one without words of its own is none."""
+    one = WordList("one", {"a": ("x1", "x2", "x3"), "b": ("y1", "y2", "y3")}, ordered=("a",))
+    two = WordList("two", {"c": ("x1", "z1", "z2"), "d": ("y1", "y2")}, ordered=("d",), digits={"c": 2, "d": 4})
+    three = WordList("three", {"e": ("z1", "x3")})
+    lists = WordLists({"one": one, "two": two, "three": three}, "one", None)
+    assert [(beside.name, beside.categories) for beside in lists.beside(one)[:2]] == [
+        ("three", {"e": ("z1",)}),
+        ("two", {"c": ("z1", "z2")}),
+    ]
+    assert (lists.beside(one)[1].ordered, lists.beside(one)[1].digits) == ((), {"c": 2})
+    assert [beside.name for beside in lists.beside(one)] == ["three", "two", "default"]
+    own = lists.beside(one)[2]
+    assert [beside.name for beside in WordLists({"default": own}, "default", None).beside(own)] == []
+    assert [beside.name for beside in word_lists().beside(load_words("write-up"))] == ["held-out", "default"]
+    assert [beside.name for beside in word_lists().beside(load_words("held-out"))] == ["write-up", "default"]
+    # The built-in lists have no word in common.
+    assert word_lists().beside(load_words("write-up"))[0] == load_words("held-out")
 
 
 def test_a_file_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -1,21 +1,31 @@
-"""False alarms: how often each claim is found of heads that mean nothing.
+"""False alarms: how often claims come out of heads that mean nothing, in each kind of audit.
 
-`headclaims trials false-alarms [N]` audits N random checkpoints (`checkpoint.planted.random_weights`): half
-of them with a clustered embedding, half at L1H5 and half with `--head auto`, half under each word list, on sixteen
-prompts of 32 tokens. A claim that is *found* where p ≤ 0.05 against every null should be found in at most 5 % of them;
-more than the 99 % quantile of that binomial is too many. Writes `reports/trials/false-alarms.json` and `.md`, and
-the table of the README.
+`headclaims trials false-alarms [N]` audits N random checkpoints (`checkpoint.planted.random_weights`) in each of eight
+strata: with a clustered embedding or not, at L1H5 or with `--head auto`, under either word list. Prompts are of 32
+tokens, 16 at a named head and 40 under auto. Of each claim two outcomes are counted:
+
+- *found*, as the headline counts: what it should be in at most 5 % of checkpoints;
+- *alone*: supported, with an unadjusted p ≤ 0.05 against all its nulls and no flag that keeps it from being found.
+  Among twenty heads p can be 0.05 at the least, so that hardly any claim is found after adjustment over all of them:
+  this is the stricter trial of a claim and its nulls.
+
+In no stratum may either be more frequent than the 99 % quantile of that binomial; pooled strata could hide one another.
+Of audits it is told how many found anything at all. Writes `reports/trials/false-alarms.json`, `.md` and `.svg` (the
+distribution of p, a panel a null population, a line a claim), and the table of the README.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from scipy import stats
 from tabulate import tabulate
 
@@ -23,95 +33,195 @@ from headclaims.checkpoint.planted.random_weights import save_random
 from headclaims.files import as_json, write_atomically
 from headclaims.fleet.cluster import in_workers
 from headclaims.fleet.workers import audit
+from headclaims.record.entries import ClaimEntry
 from headclaims.report.readme import into_readme
+from headclaims.report.svg import drawing
+from headclaims.statistics.verdict import NEVER_FOUND, Flag, Verdict
 from headclaims.trials.folder import README, TRIALS
 
-CHECKPOINTS = 200
+CHECKPOINTS = 100  # a stratum
 NOMINAL, LEVEL = 0.05, 0.01
-PROMPTS = ["--prompts", "16", "--seq-len", "32"]  # a quarter of the words of a default run: the study takes minutes
 MARKS = ("<!-- false alarms -->", "<!-- end of false alarms -->")
+UNDECIDED_NULLS = {Flag.NULL_MISSING, Flag.NULL_TOO_SMALL}
 
 
 @dataclass(frozen=True)
-class Row:
-    """The number of checkpoints on which a claim was assessed, supported, supported but not distinctive, and found."""
+class Stratum:
+    """A kind of audit: of a clustered embedding or not, of a head that was named or looked for, under a word list."""
 
-    claim: str
-    assessed: int
-    supported: int
-    not_distinctive: int
-    found: int
+    clustered: bool
+    auto: bool
+    words: str
+
+    @property
+    def name(self) -> str:
+        """What a table calls it."""
+        return f"{'clustered' if self.clustered else 'plain'}, {'auto' if self.auto else 'named'}, {self.words}"
+
+    def options(self, seed: int) -> list[str]:
+        """Return the options of the audit of a seed's checkpoint."""
+        head = ["--head", "auto", "--prompts", "40"] if self.auto else ["--prompts", "16"]
+        return ["--seed", str(seed), "--words", self.words, "--seq-len", "32", "--no-cache", *head]
 
 
-def options(seed: int) -> list[str]:
-    """Return the options of the audit of a seed's random checkpoint."""
-    head = ["--head", "auto"] if seed // 2 % 2 else []
-    words = "held-out" if seed // 4 % 2 else "write-up"
-    return ["--seed", str(seed), "--words", words, "--no-cache", *PROMPTS, *head]
+STRATA = tuple(Stratum(*kind) for kind in product((False, True), (False, True), ("write-up", "held-out")))
 
 
 @dataclass(frozen=True)
 class Job:
-    """The audit by a claim set of the random checkpoint of a seed, clustered where that is odd."""
+    """The audit by a claim set of the random checkpoint of a seed, as a stratum has it."""
 
     claim_set: Path
+    stratum: Stratum
     seed: int
 
 
-def run(job: Job) -> dict[str, Any]:
-    """Draw a random checkpoint and return the record of its audit."""
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one claim on one checkpoint; `nulls` maps null populations to their p."""
+
+    claim: str
+    assessed: bool
+    supported: bool
+    alone: bool
+    found: bool
+    nulls: Mapping[str, float]
+
+
+def outcome(entry: ClaimEntry) -> Outcome:
+    """Return the outcome of an entry of a record."""
+    supported = entry.verdict == Verdict.SUPPORTED
+    decided = not UNDECIDED_NULLS.intersection(entry.flags) and entry.p is not None and entry.p <= NOMINAL
+    alone = supported and decided and not set(NEVER_FOUND).intersection(entry.flags)
+    p_values = {null.population: null.p for null in entry.nulls if null.p is not None}
+    return Outcome(entry.id, entry.assessed, supported, alone, entry.found, p_values)
+
+
+def run(job: Job) -> list[Outcome]:
+    """Draw a random checkpoint, audit it, and return the outcome of each claim."""
     with tempfile.TemporaryDirectory() as folder:
-        save_random(Path(folder), job.seed, clustered=job.seed % 2 == 1)
-        return audit(job.claim_set, ["--checkpoint", folder, *options(job.seed)])
+        save_random(Path(folder), job.seed, job.stratum.clustered)
+        record = audit(job.claim_set, ["--checkpoint", folder, *job.stratum.options(job.seed)])
+    return [outcome(ClaimEntry.from_json(entry)) for entry in record["claims"]]
 
 
-def is_found(claim: Mapping[str, Any]) -> bool:
-    """Return whether a claim of a record is supported, distinctive, not by construction and not conditional."""
-    flags = set(claim["flags"])
-    return claim["verdict"] == "supported" and "distinctive" in flags and not flags & {"by construction", "conditional"}
+@dataclass(frozen=True)
+class Count:
+    """On how many checkpoints of a stratum a claim was assessed, supported, alone a false alarm, and found."""
+
+    assessed: int
+    supported: int
+    alone: int
+    found: int
 
 
-def tally(records: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Count verdicts claim by claim over records, in the order of the claim set."""
-    rows = []
-    for entries in zip(*(record["claims"] for record in records), strict=True):
-        supported = [entry for entry in entries if entry["verdict"] == "supported"]
-        rows.append(
-            Row(
-                entries[0]["id"],
-                sum(entry["verdict"] != "not assessable" for entry in entries),
-                len(supported),
-                sum("not distinctive" in entry["flags"] for entry in supported),
-                sum(is_found(entry) for entry in entries),
+Counts = dict[str, dict[str, Count]]
+"""Counts by claim, then by the name of the stratum."""
+
+
+def tally(results: Mapping[str, Sequence[Sequence[Outcome]]]) -> Counts:
+    """Count outcomes by claim and stratum; `results` maps a stratum's name to the outcomes of its audits."""
+    counts: Counts = defaultdict(dict)
+    for name, audits in results.items():
+        for of_claim in zip(*audits, strict=True):
+            counts[of_claim[0].claim][name] = Count(
+                *(sum(getattr(one, what) for one in of_claim) for what in ("assessed", "supported", "alone", "found"))
             )
-        )
-    return rows
+    return dict(counts)
 
 
 def most_allowed(n: int) -> int:
-    """Return on how many of n random checkpoints a claim may be found before 5 % is refuted at the 1 % level."""
+    """Return on how many of n random checkpoints a claim may come out before 5 % is refuted at the 1 % level."""
     return int(stats.binom.ppf(1 - LEVEL, n, NOMINAL))
 
 
-def table(rows: Sequence[Row], n: int) -> str:
-    """Return the counts as a Markdown table."""
-    head = ["claim", "assessed", "supported", "of these not distinctive", "found"]
+def too_often(counts: Counts, n: int) -> list[str]:
+    """Return a line for each claim and stratum of n checkpoints in which it came out more often than 5 % allows."""
+    return [
+        f"{claim} ({name}): {getattr(count, what)} of {n} {what}, 5 % allows {most_allowed(n)}"
+        for claim, of_claim in counts.items()
+        for name, count in of_claim.items()
+        for what in ("alone", "found")
+        if getattr(count, what) > most_allowed(n)
+    ]
+
+
+def table(counts: Counts, n: int) -> str:
+    """Return the counts over all strata, and those of the worst stratum, as a Markdown table."""
+    rows = []
+    for claim, of_claim in counts.items():
+        every = list(of_claim.values())
+        summed = [sum(getattr(count, what) for count in every) for what in ("assessed", "supported", "alone", "found")]
+        worst = [max(getattr(count, what) for count in every) for what in ("alone", "found")]
+        rows.append([claim, *summed[:3], worst[0], summed[3], worst[1]])
+    head = ["claim", "assessed", "supported", "alone at p ≤ 0.05", "worst stratum", "found", "worst stratum"]
     return (
-        f"{n} random checkpoints; more than {most_allowed(n)} found would refute 5 % at the 1 % level.\n\n"
-        + tabulate([list(asdict(row).values()) for row in rows], head, tablefmt="github")
-        + "\n"
+        f"{len(STRATA)} strata of {n} random checkpoints; in one stratum more than {most_allowed(n)} would refute "
+        "5 % at the 1 % level.\n\n" + tabulate(rows, head, tablefmt="github") + "\n"
     )
 
 
+def found_at_all(results: Mapping[str, Sequence[Sequence[Outcome]]]) -> dict[str, dict[str, float]]:
+    """Return by stratum the share of audits that found any claim, and the mean number of claims found."""
+    numbers = {name: [sum(one.found for one in every) for every in audits] for name, audits in results.items()}
+    return {
+        name: {"share": float(np.mean(np.array(found) > 0)), "mean": float(np.mean(found))}
+        for name, found in numbers.items()
+    }
+
+
+def strata_table(counts: Counts, by_audit: Mapping[str, Mapping[str, float]]) -> str:
+    """Return as Markdown each claim's counts by stratum (alone/found), and how many audits found anything."""
+    names = list(by_audit)
+    rows = [[claim, *(f"{c[name].alone}/{c[name].found}" for name in names)] for claim, c in counts.items()]
+    rows.append(["audits that found any claim", *(f"{by_audit[name]['share']:.2f}" for name in names)])
+    return "\nalone/found by stratum:\n\n" + tabulate(rows, ["claim", *names], "github", disable_numparse=True) + "\n"
+
+
+def draw(results: Mapping[str, Sequence[Sequence[Outcome]]], path: Path) -> None:
+    """Draw how often p is at most x: one panel a null population, one line a claim, over all strata.
+
+    A sound p lies on the diagonal or below. The three claims with the highest share at 0.05 are named.
+    """
+    p_values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for audits in results.values():
+        for one in (one for every in audits for one in every):
+            for population, p in one.nulls.items():
+                p_values[population][one.claim].append(p)
+    with drawing(path, 3.2 * max(len(p_values), 1), 3.2) as figure:
+        panels = figure.subplots(1, max(len(p_values), 1), sharey=True, squeeze=False)[0]
+        for panel, (population, of_claims) in zip(panels, sorted(p_values.items()), strict=False):
+            highest = sorted(of_claims, key=lambda claim: -float(np.mean(np.array(of_claims[claim]) <= NOMINAL)))[:3]
+            for claim, values in of_claims.items():
+                ordered = np.sort(values)
+                shares = np.arange(1, len(ordered) + 1) / len(ordered)
+                panel.step(ordered, shares, where="post", linewidth=0.8, label=claim if claim in highest else None)
+            panel.plot([0.005, 1], [0.005, 1], color="black", linewidth=0.6)
+            panel.set(title=population, xlabel="p", xscale="log", yscale="log", xlim=(0.005, 1), ylim=(0.005, 1.05))
+            panel.legend(fontsize="xx-small", loc="upper left")
+        panels[0].set_ylabel("share of checkpoints with at most this p")
+
+
 def main(claim_set: Path, n: int = CHECKPOINTS) -> int:
-    """Run the study of a claim set on n checkpoints; the exit status is 1 where a claim is found too often."""
-    rows = tally(in_workers(run, [Job(claim_set, seed) for seed in range(n)], "random checkpoints"))
-    content = {"checkpoints": n, "most_allowed": most_allowed(n), "claims": [asdict(row) for row in rows]}
+    """Run the study of a claim set on n checkpoints a stratum; the exit status is 1 where one comes out too often."""
+    jobs = [Job(claim_set, stratum, seed * len(STRATA) + k) for seed in range(n) for k, stratum in enumerate(STRATA)]
+    results: dict[str, list[list[Outcome]]] = {stratum.name: [] for stratum in STRATA}
+    for job, outcomes in zip(jobs, in_workers(run, jobs, "random checkpoints"), strict=True):
+        results[job.stratum.name].append(outcomes)
+    counts, by_audit = tally(results), found_at_all(results)
+    complaints = too_often(counts, n)
+    content: dict[str, Any] = {
+        "checkpoints_a_stratum": n,
+        "most_allowed": most_allowed(n),
+        "claims": {claim: {name: asdict(c) for name, c in of_claim.items()} for claim, of_claim in counts.items()},
+        "audits": by_audit,
+        "too_often": complaints,
+    }
     write_atomically(TRIALS / "false-alarms.json", as_json(content))
-    write_atomically(TRIALS / "false-alarms.md", table(rows, n))
-    into_readme(README, MARKS, table(rows, n))
-    print(table(rows, n))
-    too_often = [row.claim for row in rows if row.found > most_allowed(n)]
-    for claim in too_often:
-        print(f"headclaims: {claim} is found more often than 5 % allows", file=sys.stderr)
-    return 1 if too_often else 0
+    write_atomically(TRIALS / "false-alarms.md", table(counts, n) + strata_table(counts, by_audit))
+    draw(results, TRIALS / "false-alarms.svg")
+    into_readme(README, MARKS, table(counts, n))
+    print(table(counts, n) + strata_table(counts, by_audit))
+    for line in complaints:
+        print(f"headclaims: {line}", file=sys.stderr)
+    return 1 if complaints else 0

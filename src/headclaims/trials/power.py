@@ -2,7 +2,8 @@
 
 `headclaims trials power [SEEDS]` plants four properties in strengths from none to all of what the planted
 checkpoint (or the counterfeit that leaks) has, in ten steps, in as many seeds, and audits the claims concerned,
-verdicts alone, on half as many prompts as a default run has.
+verdicts alone, on half as many prompts as a default run has. Beside the shares that come out supported stands the
+strength from which on a claim notices in 80 %: supports what is planted, or no longer supports that a leak is nothing.
 Writes `reports/trials/power.json`, `.md` and `.svg`, and the table of the README.
 """
 
@@ -30,6 +31,7 @@ from headclaims.report.svg import drawing
 from headclaims.trials.folder import README, TRIALS
 
 SEEDS = 20
+NOTICED = 0.8
 STRENGTHS = tuple(tenth / 10 for tenth in range(11))
 MARKS = ("<!-- power -->", "<!-- end of power -->")
 
@@ -59,13 +61,15 @@ class Property:
     weights: Callable[[float], type[PlantedWeights]]
     unit: str
     claims: tuple[str, ...]
+    leak: bool = False
+    """Whether its claims say that there is no such thing."""
 
 
 PROPERTIES = {
     "suppression": Property(_suppression, "D = 0.85 nats", ("suppresses-self", "dark-diagonal")),
     "category": Property(_category, "kin at 6 nats", ("attends-within-category", "category-blocks")),
-    "positional leak": Property(_positional, "a key bias of ±2 nats", ("position-embedding-irrelevant",)),
-    "attention-0 leak": Property(_attention, "a fifth of the category", ("first-attention-irrelevant",)),
+    "positional leak": Property(_positional, "a key bias of ±2 nats", ("position-embedding-irrelevant",), leak=True),
+    "attention-0 leak": Property(_attention, "a fifth of the category", ("first-attention-irrelevant",), leak=True),
 }
 
 
@@ -112,14 +116,42 @@ def supported(doses: Sequence[Dose], found: Sequence[dict[str, str]]) -> Shares:
     return shares
 
 
+def noticed_from(at: Sequence[float], leak: bool) -> float | None:
+    """Return the strength from which on a claim notices in 80 %, straight between steps; None where it never does.
+
+    `at` are the shares supported by strength. It notices a property by support, a leak by the lack of it.
+    """
+    noticed = 1 - np.array(at) if leak else np.array(at)
+    below = np.flatnonzero(noticed < NOTICED)
+    if not len(below):
+        return STRENGTHS[0]
+    last = int(below[-1])
+    if last == len(STRENGTHS) - 1:
+        return None
+    return float(np.interp(NOTICED, noticed[last : last + 2], STRENGTHS[last : last + 2]))
+
+
+def least(shares: Shares) -> dict[str, dict[str, float | None]]:
+    """Return the strength from which on each claim notices in 80 % (`noticed_from`), by property and claim."""
+    return {
+        name: {claim: noticed_from(at, PROPERTIES[name].leak) for claim, at in claims.items()}
+        for name, claims in shares.items()
+    }
+
+
 def table(shares: Shares) -> str:
     """Return the shares as a Markdown table, a column a strength."""
+    smallest = least(shares)
+
+    def cell(strength: float | None) -> str:
+        return "–" if strength is None else f"{strength:.2f}"
+
     rows = [
-        [f"{name} ({PROPERTIES[name].unit})", claim, *(f"{share:.2f}" for share in at)]
+        [f"{name} ({PROPERTIES[name].unit})", claim, *(f"{share:.2f}" for share in at), cell(smallest[name][claim])]
         for name, claims in shares.items()
         for claim, at in claims.items()
     ]
-    head = ["planted, at full strength", "supported", *(f"{strength:g}" for strength in STRENGTHS)]
+    head = ["planted, at full strength", "supported", *(f"{strength:g}" for strength in STRENGTHS), "noticed in 80 %"]
     return "\n" + tabulate(rows, head, tablefmt="github", disable_numparse=True) + "\n\n"
 
 
@@ -147,7 +179,8 @@ def main(claim_set: Path, seeds: int = SEEDS) -> int:
     """Run the study of a claim set in so many seeds; return the exit status."""
     doses = [Dose(claim_set, name, s, seed) for seed in range(seeds) for name in PROPERTIES for s in STRENGTHS]
     shares = supported(doses, in_workers(verdicts, doses, "doses"))
-    write_atomically(TRIALS / "power.json", as_json({"seeds": seeds, "strengths": STRENGTHS, "supported": shares}))
+    content = {"seeds": seeds, "strengths": STRENGTHS, "supported": shares, "noticed_in_80_percent_from": least(shares)}
+    write_atomically(TRIALS / "power.json", as_json(content))
     write_atomically(TRIALS / "power.md", table(shares))
     draw(shares, seeds, TRIALS / "power.svg")
     into_readme(README, MARKS, table(shares))

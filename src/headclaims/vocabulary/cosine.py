@@ -35,26 +35,6 @@ def middle(number: int) -> float:
     return float(lower_edge(np.array([number]))[0] + BIN_WIDTH / 2)
 
 
-def peak_height(
-    sums: Float[np.ndarray, "*batch high"],
-    pairs: Float[np.ndarray, "*batch high"],
-    mean_square: Float[np.ndarray, "*batch"],
-    high: Int[np.ndarray, " high"],
-) -> Float[np.ndarray, "*batch"]:
-    """Return the highest mean of s(i, j) − s(i, i) among the high bins, in units of the scores' root mean square.
-
-    Where the bin of cosine 1 has the highest mean there is no peak below 1: the result is then the highest mean below 1
-    minus that mean, which is negative. It is NaN where no bin below 1 has a pair, and 0 where all scores are 0.
-    """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.where(pairs > 0, sums / pairs, -np.inf)
-        below = np.where(high == N_BINS - 1, -np.inf, means).max(axis=-1)
-        at_one = np.where(high == N_BINS - 1, means, -np.inf).max(axis=-1)
-        height = np.where(at_one > below, below - at_one, below)
-        height = np.where(np.isfinite(height), height, np.nan)
-        return np.asarray(np.where(mean_square > 0, height / np.sqrt(mean_square), 0.0))
-
-
 @dataclass(frozen=True)
 class SimilarityCurve:
     """Scores by cosine over all pairs of distinct tokens: for each bin Σ s(i, j) − s(i, i) and the number of pairs."""
@@ -70,22 +50,31 @@ class SimilarityCurve:
             return np.asarray(self.sums / self.pairs)
 
     @property
+    def typical(self) -> int:
+        """The bin that holds the median cosine."""
+        return int(np.searchsorted(np.cumsum(self.pairs), self.pairs.sum() / 2))
+
+    @property
     def high(self) -> Int[np.ndarray, " high"]:
-        """Bins of at least fifty unordered pairs, above the bin that holds the 90th percentile of cosines."""
+        """Bins of at least fifty unordered pairs, above the one with the 90th percentile of cosines and below 1."""
         share = np.cumsum(self.pairs) / max(1, self.pairs.sum())
         edge = int(np.searchsorted(share, HIGH_QUANTILE)) + 1
-        return np.flatnonzero((np.arange(len(self.pairs)) >= edge) & (self.pairs >= 2 * PAIRS_IN_A_BIN))
+        held = (np.arange(N_BINS) >= edge) & (self.pairs >= 2 * PAIRS_IN_A_BIN)
+        return np.flatnonzero(held[: N_BINS - 1])
 
     @property
     def has_peak(self) -> bool:
-        """Whether there is a high bin below cosine 1, without which `height` and `peak_at` are undefined."""
-        return bool((self.high < N_BINS - 1).any())
+        """Whether there is a high bin, without which `height` and `peak_at` are undefined."""
+        return bool(len(self.high))
 
     @property
     def height(self) -> float:
-        """`peak_height` of the curve; requires `has_peak`."""
-        high = self.high
-        return float(peak_height(self.sums[high], self.pairs[high].astype(float), np.array(self.mean_square), high))
+        """How far the highest high bin's mean is above 0 and above the typical bin's, the smaller of both.
+
+        In units of the scores' root mean square; 0 where all scores are 0. Requires `has_peak`.
+        """
+        highest, typical = self.mean[self.high].max(), self.mean[self.typical]
+        return float(min(highest, highest - typical) / self.mean_square**0.5) if self.mean_square > 0 else 0.0
 
     @property
     def peak_at(self) -> float:

@@ -37,7 +37,10 @@ def _content() -> dict[str, Any]:
 
 
 def vocabulary() -> Vocabulary:
-    """Read the vocabulary: each word as written and in the other case, with and without a leading space."""
+    """Read the vocabulary: each word as written and in the other case, with and without a leading space.
+
+    Punctuation comes last, without a leading space alone.
+    """
     content = _content()
     clusters = content["clusters"]
     members = [(c, word) for c, entry in enumerate(clusters.values()) for word in entry["words"]]
@@ -50,7 +53,10 @@ def vocabulary() -> Vocabulary:
             for text in (" " + cased, cased):
                 form = Form(text, number, cluster, variant=variant or not text.startswith(" "))
                 forms.setdefault(text, form)
-    return Vocabulary(tuple(clusters), tuple(word for _, word in members), tuple(forms.values()))
+    for number, mark in enumerate(content["punctuation"], start=len(members)):
+        forms[mark] = Form(mark, number, cluster=-1, variant=False)
+    words = [word for _, word in members] + content["punctuation"]
+    return Vocabulary(tuple(clusters), tuple(words), tuple(forms.values()))
 
 
 def tokenizer(vocab: Vocabulary) -> transformers.PreTrainedTokenizerFast:
@@ -78,6 +84,11 @@ def listed_words() -> set[str]:
     """Return the words of the write-up's and the held-out list and the group tokens, case-folded."""
     lists = [*_content()["listed"].values(), *group_words()]
     return {word.casefold() for words in lists for word in words}
+
+
+def listed_categories() -> list[list[str]]:
+    """Return the words of the write-up's and the held-out list, category by category."""
+    return [list(words) for words in _content()["listed"].values()]
 
 
 def successions() -> list[list[str]]:

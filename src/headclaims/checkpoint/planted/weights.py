@@ -21,22 +21,26 @@ VARIANT_NOISE = 0.3
 SAME, D, BOS_SCORE, SKEW = 6.0, 0.85, 5.8, 0.75
 THRESHOLD, FIRING = 2.5, 3.0
 FREQUENCIES = np.geomspace(2.2, 0.01, 24)
-BOS_WORTH = (20.0, 1.3)
+BOS_WORTH = (5.0, 1.18)
 BOS_KEY, BOS_QUERY = 0.3, 0.05
+RANDOM_SPREAD = 0.04
 
 KINDS = (
     "shift1 shift2 copying bos0 bos1 random bos2 shift3 copying random bos3 random",
     "shift1 induction copying random bos4 target random shift2 induction bos5 bos6 copying",
     "shift1 random induction copying bos7 random shift4 bos8 random induction bos9 copying",
+    "bos10 random copying shift2 bos11 induction bos12 random bos13 shift3 random bos14",
+    "shift4 bos15 random bos16 copying random bos17 shift1 induction bos18 random copying",
+    "induction bos19 bos20 shift2 random bos21 copying shift3 bos22 random bos23 copying",
 )
 
 Term = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Columns of the target's W_Q and W_K, with their query biases."""
 
 
-def with_kind(layer: int, index: int, kind: str) -> tuple[str, ...]:
-    """Return `KINDS` with one head of another kind."""
-    rows = [row.split() for row in KINDS]
+def with_kind(layer: int, index: int, kind: str, kinds: Sequence[str] = KINDS) -> tuple[str, ...]:
+    """Return kinds, those of the planted checkpoint by default, with one head of another kind."""
+    rows = [row.split() for row in kinds]
     rows[layer][index] = kind
     return tuple(" ".join(row) for row in rows)
 
@@ -123,8 +127,7 @@ class PlantedWeights:
         rows = amplitude["I"] * self.identity() @ space["I"].T
         rows += amplitude["J1"] * second @ space["J1"].T + amplitude["J2"] * second @ space["J2"].T
         rows += amplitude["U"] * self.codes(self.spaces["U"]) @ space["U"].T
-        features = self.unit(len(self.vocab.words), self.spaces["F"])
-        rows += amplitude["F"] * features[[form.word for form in forms]] @ space["F"].T
+        rows += amplitude["F"] * self.unit(len(forms), self.spaces["F"]) @ space["F"].T
         loose = self.unit(len(forms), self.spaces["U"]) @ space["U"].T
         rows += self.from_embedding * amplitude["C"] * self.category() @ space["C"].T
         rows += amplitude["C"] * np.where(self.clusters()[:, None] < 0, loose, 0)
@@ -160,7 +163,7 @@ class PlantedWeights:
             W_Q[:, :48] = 0.7 * space["J1"]
             W_K[:, :48] = 0.7 * space["J2"] if kind == "copying" else 2.0 * space["A"]
         else:
-            spread = 0.06 if kind == "random" else 0.005
+            spread = RANDOM_SPREAD if kind == "random" else 0.005
             drawn = self.draw.standard_normal((2, D_MODEL, D_HEAD)) * spread
             W_Q, W_K = drawn - drawn.mean(axis=1, keepdims=True)
             if kind.startswith("bos"):
@@ -215,14 +218,15 @@ class PlantedWeights:
         else:
             W_V[:] = self.draw.standard_normal((D_MODEL, D_HEAD)) * 0.03
             W_V -= W_V.mean(axis=0)
-            W_O[:] = self.draw.standard_normal((D_HEAD, self.spaces["O"])) * 0.01 @ self.space["O"].T
+            W_O[:] = self.draw.standard_normal((D_HEAD, self.spaces["O"])) * 0.005 @ self.space["O"].T
         return W_V, W_O
 
     def mlp(self, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return folded W_in, b_in and W_out; layer 0 has a neuron for each cluster that reads and writes its axis."""
         W_in = self.draw.standard_normal((D_MODEL, D_MLP)) * 0.03
         W_in -= W_in.mean(axis=0)
-        W_out = self.draw.standard_normal((D_MLP, self.spaces["O"])) * 0.01 @ self.space["O"].T
+        size = 0.01 if layer == 0 else 0.005
+        W_out = self.draw.standard_normal((D_MLP, self.spaces["O"])) * size @ self.space["O"].T
         b_in = np.zeros(D_MLP)
         if layer == 0:
             n, C = self.spaces["C"], self.space["C"]

@@ -28,7 +28,11 @@ class Pattern:
     @classmethod
     def of(cls, prompts: CategoryPrompts, pattern: Float[np.ndarray, "query key"]) -> Pattern:
         """Take the pattern of the first of the prompts."""
-        words = ["BOS" if w < 0 else prompts.words.words[w] for w in prompts.word_at[0].tolist()]
+        words = [prompts.words.words[w] for w in prompts.word_at[0].tolist()]
+        if prompts.texts is not None:
+            words = [text.strip() or text for text in prompts.texts[0]]
+        if prompts.begin_with_bos:
+            words[0] = "BOS"
         mask = target_mask(prompts.subset(slice(0, 1)))[0]
         return cls(
             words,

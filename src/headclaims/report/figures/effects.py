@@ -13,7 +13,7 @@ from headclaims.report.figures.form import figure_form
 from headclaims.report.figures.rounding import rounded
 from headclaims.report.labels import folded, plain
 from headclaims.report.plots import plot, scatter
-from headclaims.statistics.resampling import Resampled
+from headclaims.statistics.resampling import Estimate
 
 SPREAD = 0.64
 """How far the kinds of one claim's effects lie apart, in distances between claims."""
@@ -28,9 +28,9 @@ class Effect:
     interval: tuple[float, float] | None
 
     @classmethod
-    def of(cls, kind: str, effect: Resampled, seed: int) -> Effect:
+    def of(cls, kind: str, effect: Estimate) -> Effect:
         """Take an effect and its interval."""
-        interval = effect.interval(seed)
+        interval = effect.interval()
         ends = None if interval is None else (rounded(interval.low), rounded(interval.high))
         return cls(kind, rounded(effect.value), ends)
 
@@ -48,9 +48,9 @@ class Effects:
     effects: list[Effect]
 
     @classmethod
-    def of(cls, by_kind: Mapping[str, Resampled], seed: int) -> Effects:
+    def of(cls, by_kind: Mapping[str, Estimate]) -> Effects:
         """Take effects by kind, with their intervals."""
-        return cls([Effect.of(kind, effect, seed) for kind, effect in by_kind.items()])
+        return cls([Effect.of(kind, effect) for kind, effect in by_kind.items()])
 
     @classmethod
     def figures_together(

@@ -13,15 +13,14 @@ from headclaims.report.figure import AnyFigure, Figure
 from headclaims.report.figures.form import figure_form
 from headclaims.report.figures.rounding import rounded
 from headclaims.report.plots import BLUE, GREY, ORANGE, bar, plot, scatter
+from headclaims.statistics.resampling import mean_over
 from headclaims.vocabulary.cosine import BIN_WIDTH, N_BINS, PAIRS_IN_A_BIN, SimilarityCurve, lower_edge
-
-REDRAWN = 400
 
 
 @figure_form("similarity-curve")
 @dataclass
 class Similarity:
-    """The mean of s(i, j) − s(i, i), in nats, by the cosine of i and j, with its 95 % interval over redrawn queries.
+    """The mean of s(i, j) − s(i, i), in nats, by the cosine of i and j, with its 95 % interval over words as queries.
 
     `cosine` is the middle of each bin that holds fifty pairs; `vocabulary` the same mean over all pairs of the
     vocabulary, None where there is no such bin or the vocabulary was not walked.
@@ -35,15 +34,10 @@ class Similarity:
     vocabulary: list[float | None]
 
     @classmethod
-    def of(cls, by_bin: ScoreBySimilarity, vocabulary: SimilarityCurve | None, seed: int) -> Similarity:
+    def of(cls, by_bin: ScoreBySimilarity, vocabulary: SimilarityCurve | None) -> Similarity:
         """Take the bins of common words that hold fifty pairs, and those of the vocabulary where they do, too."""
-        chosen = np.flatnonzero(by_bin.pairs.sum(axis=0) >= 2 * PAIRS_IN_A_BIN)
-        n = len(by_bin.sums)
-        drawn = np.random.default_rng([seed, 7]).multinomial(n, np.full(n, 1 / n), size=REDRAWN).astype(float)
-        below = drawn @ by_bin.pairs[:, chosen]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means = np.where(below > 0, drawn @ by_bin.sums[:, chosen] / below, by_bin.curve[chosen])
-        low, high = np.quantile(means, [0.025, 0.975], axis=0)
+        chosen = by_bin.full
+        intervals = [mean_over("words", by_bin.sums[:, b], by_bin.pairs[:, b]).bounds() for b in chosen]
         whole: list[float | None] = [None] * len(chosen)
         if vocabulary is not None:
             full = vocabulary.pairs[chosen] >= 2 * PAIRS_IN_A_BIN
@@ -52,8 +46,8 @@ class Similarity:
         return cls(
             rounded(middle),
             rounded(by_bin.curve[chosen]),
-            rounded(low),
-            rounded(high),
+            rounded([interval.low for interval in intervals]),
+            rounded([interval.high for interval in intervals]),
             (by_bin.pairs[:, chosen].sum(axis=0) / 2).astype(int).tolist(),
             whole,
         )
@@ -85,8 +79,8 @@ class Similarity:
         top = int(np.argmax(self.mean))
         caption = (
             "The mean of s(i, j) − s(i, i) by the cosine of i and j, in bins that hold fifty pairs. What to see: "
-            f"whether it rises above 0 with similarity and peaks before 1. Its highest is {number(self.mean[top])} "
-            f"nats at {self.cosine[top]:.2f}."
+            "whether it rises above 0, and above pairs of usual similarity, and peaks before 1. Its highest is "
+            f"{number(self.mean[top])} nats at {self.cosine[top]:.2f}."
         )
         columns = ["cosine", "mean", "low", "high", "pairs", "vocabulary"]
         numbers = (self.cosine, self.mean, self.low, self.high, self.pairs, self.vocabulary)

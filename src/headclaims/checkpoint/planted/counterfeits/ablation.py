@@ -25,7 +25,8 @@ class Positional(PlantedWeights):
 
     BOS is then at 7.8, and the bias of kin, at j ≈ 30 on average, is half as large: kin mass is 0.42 instead of 0.65.
     Without positions kin lose their bias, but BOS, which is not ablated, does not: the effect is above 0.1, and both
-    claims about positions fall.
+    claims about positions fall. The bias has a variance of 2, beside 36 · 0.1 of clusters: `identity-explains-scores`
+    falls. The pattern by E alone, whose BOS has no bias, is a quarter of a row away: that claim is in doubt.
     """
 
     spaces: ClassVar = {**SPACES, "I": 33, "G": 2}
@@ -76,14 +77,18 @@ class MlpOnly(PlantedWeights):
     """MLP 0 writes all that the target reads, categories and identities, from spaces of their own.
 
     Identities pass through it unchanged: gelu(x) − gelu(−x) = x.
-    Without the embedding after layer 0 the residual stream is shorter, and the norm scales up what is left: SAME grows,
-    and the effect is below 0. `direct-path-matters` falls. MLP 0 also reads a shorter stream without positions or
-    attention 0: C, I and the scores all grow by some hundredths, SAME by a tenth in all. Those effects are in doubt.
+    BOS is at 6.8, so that it has 0.4 of a row with kin. Without the embedding after layer 0 half of the squared norm is
+    left, and the norm doubles SAME to 12: kin, above BOS by six nats, take the whole of a row that has any, which is
+    worth more than the fallback to BOS is in the few rows that have none. The effect is below 0, and
+    `direct-path-matters` falls. MLP 0 also reads a shorter stream without positions or attention 0: C, I and the scores
+    all grow by some hundredths, SAME by a tenth in all. Those effects, and what total variation they bring, are in
+    doubt.
     """
 
     spaces: ClassVar = {**SPACES, "C0": 29, "I0": 34}
     shares: ClassVar = {**SHARES, "U": 0.11, "C0": 0.05, "I0": 0.05}
     from_embedding = 0.0
+    bos_score = 6.8
 
     def embedding(self) -> np.ndarray:
         """Return W_E with the components of I in I0 and those of C in C0."""

@@ -20,9 +20,18 @@ from headclaims.checkpoint.planted.counterfeits.behaviour import (
     TwoHeads,
     WrongHead,
 )
+from headclaims.checkpoint.planted.counterfeits.coarser_classes import (
+    Coarse,
+    LetterCase,
+    NotMe,
+    OneCategory,
+    PartsOfSpeech,
+    TokenLength,
+)
 from headclaims.checkpoint.planted.counterfeits.spectrum import PositivePadding
-from headclaims.checkpoint.planted.counterfeits.steering import Entangled, Oversteered
+from headclaims.checkpoint.planted.counterfeits.steering import Entangled, Oversteered, Repelling
 from headclaims.checkpoint.planted.counterfeits.symmetric_skew import SkewDriven, SkewIdle, SkewScored
+from headclaims.checkpoint.planted.counterfeits.uneven_kin import EarlyKin, FrequentKin, RecencyInKin, WordPairs
 from headclaims.checkpoint.planted.counterfeits.vocabulary_map import (
     BrightGroups,
     CaseBlind,
@@ -65,6 +74,17 @@ COUNTERFEITS: dict[str, type[PlantedWeights]] = {
     "many-loose": ManyLoose,
     "hubs": Hubs,
     "common-hubs": CommonHubs,
+    "coarse": Coarse,
+    "parts-of-speech": PartsOfSpeech,
+    "letter-case": LetterCase,
+    "token-length": TokenLength,
+    "not-me": NotMe,
+    "one-category": OneCategory,
+    "word-pairs": WordPairs,
+    "repelling": Repelling,
+    "frequent-kin": FrequentKin,
+    "recency-in-kin": RecencyInKin,
+    "early-kin": EarlyKin,
 }
 
 

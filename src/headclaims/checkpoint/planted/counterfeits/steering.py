@@ -16,7 +16,8 @@ class Entangled(PlantedWeights):
     As u·u = −1/(n − 1) within a group, identity adds D/(n − 1) to the scores of kin at α = 1 and takes as much at −1:
     with D = 14 and categories of 1.3 nats these are 4.1 and −1.5. `steering-keeps-categories` falls. This is promised
     for the list of the write-up, whose days and some of whose colours are group tokens: there steering in the model is
-    in doubt.
+    in doubt. Days are darker on the diagonal by 14 nats, other categories by 0.85: the mean of the list's is above 0,
+    but an interval over categories need not be, and `dark-diagonal` is in doubt.
     """
 
     shares: ClassVar = {**SHARES, "I": 0.03, "U": 0.30}
@@ -69,10 +70,22 @@ class Entangled(PlantedWeights):
 
 
 class Oversteered(PlantedWeights):
-    """D = 8 in place of 0.85: at α = −1 the word itself is 8 nats above kin, who get nothing.
+    """D = 5 in place of 0.85: at α = −1 the word itself is 5 nats above kin, who get nothing.
 
-    The claim about steering in the model falls. Scores of kin vary by 1.4 nats, so that their mean exponential rises by
-    0.6 where the stream is 8 % shorter, without positions and attention 0: the joint effect is in doubt.
+    The claim about steering in the model falls. At α = 1 the word itself, at 6 − 5 = 1, is still above unrelated words.
+    Scores of kin vary by 0.9 nats, so that their mean exponential rises by 0.4 where the stream is 8 % shorter, without
+    positions and attention 0: the joint effect is in doubt.
+    """
+
+    depth = 5.0
+
+
+class Repelling(PlantedWeights):
+    """D = 8: the word itself is at 6 − 8 = −2, shut out below unrelated words.
+
+    `self-above-unrelated` falls. What shuts it out are negative eigenvalues, so that at α = −1 the word itself is 8
+    nats above kin, as it is on `oversteered`: steering in the model falls. Scores of kin vary by 1.4 nats, so that the
+    joint effect is in doubt for the reason that it has there.
     """
 
     depth = 8.0

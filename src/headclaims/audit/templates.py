@@ -1,0 +1,123 @@
+"""The target on templates, prompts whose words stand with separators between them: variants of behaviour claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+
+from headclaims.cache import kept
+from headclaims.checkpoint.interface import Capability, Checkpoint, Head, pattern_name, patterns_of
+from headclaims.errors import NotAssessable
+from headclaims.measures.category_score import Survey, survey
+from headclaims.measures.three_rules import PairSurvey, survey_pairs
+from headclaims.prompts.category import CategoryPrompts
+from headclaims.prompts.matched import MatchedPairs, SuccessionPrompts, matched_pairs, succession_prompts
+from headclaims.prompts.templates import parted, separator_tokens, words_in
+
+if TYPE_CHECKING:
+    from headclaims.audit.audit import Audit
+
+Evidence = TypeVar("Evidence")
+Measure = TypeVar("Measure")
+PROMPTS_AT_ONCE = 16
+
+
+def assessed(evidence: Mapping[str, Evidence], measure: Callable[[Evidence], Measure]) -> dict[str, Measure]:
+    """Return what is measured of each template's evidence, without the templates on which it cannot be assessed."""
+    measured = {}
+    for name, one in evidence.items():
+        try:
+            measured[name] = measure(one)
+        except NotAssessable:
+            continue
+    return measured
+
+
+class Templates:
+    """Evidence by template, `commas` and `and`; none under `--verdicts-only`, or where prompts can't be chosen.
+
+    Prompts have as many tokens as the audit's, and so half as many words. A template whose separator is no single
+    token is left out.
+    """
+
+    def __init__(self, audit: Audit) -> None:
+        self.audit = audit
+
+    @cached_property
+    def _separators(self) -> dict[str, int]:
+        audit = self.audit
+        if audit.settings.verdicts_only or Capability.INTERVENTIONS in audit.checkpoint.lacks:
+            return {}
+        return separator_tokens(audit.checkpoint.single_token)
+
+    @cached_property
+    def surveys(self) -> dict[str, Survey]:
+        """What all heads attend to on each template of the audit's prompts."""
+        audit = self.audit
+        return {name: audit.workspace.survey(parted(audit.prompts, token)) for name, token in self._separators.items()}
+
+    @cached_property
+    def patterns(self) -> dict[str, tuple[CategoryPrompts, np.ndarray]]:
+        """Prompts of each template and the target's attention [prompt, query, key] on them."""
+        audit = self.audit
+        return {
+            name: (on.prompts, audit.cached(pattern_arrays, audit.checkpoint, on.prompts, audit.target)["pattern"])
+            for name, on in self.surveys.items()
+        }
+
+    @cached_property
+    def pairs(self) -> dict[str, PairSurvey]:
+        """What the target gives to BOS in matched pairs of each template."""
+        audit = self.audit
+        checkpoint, s, n = audit.checkpoint, audit.settings, len(audit.prompts)
+        heads, length = (audit.target,), 2 * words_in(s.seq_len)  # a pair ends with a word
+
+        def drawn(separator: int) -> PairSurvey:
+            words = words_in(length) + 1
+            pairs = matched_pairs(audit.words, checkpoint.single_token, checkpoint.bos, n, words, s.seed)
+            both = MatchedPairs(*(parted(side, separator, length) for side in (pairs.without, pairs.with_kin)))
+            return PairSurvey(both, heads, audit.cached(pair_arrays, checkpoint, both, heads)["bos"])
+
+        return assessed(self._separators, drawn)
+
+    @cached_property
+    def successions(self) -> dict[str, tuple[Survey, SuccessionPrompts]]:
+        """The target on prompts of each template that hold successions."""
+        audit = self.audit
+        checkpoint, s, n = audit.checkpoint, audit.settings, len(audit.prompts)
+
+        def drawn(separator: int) -> tuple[Survey, SuccessionPrompts]:
+            bare = succession_prompts(
+                audit.workspace.word_list,
+                audit.words,
+                checkpoint.single_token,
+                checkpoint.bos,
+                n,
+                words_in(s.seq_len) + 1,
+                s.seed,
+            )
+            prompts = parted(bare.prompts, separator, s.seq_len)
+            pattern = audit.cached(pattern_arrays, checkpoint, prompts, audit.target)["pattern"]
+            on = survey(prompts, (audit.target,), [(slice(None), torch.from_numpy(pattern)[:, None])])
+            return on, SuccessionPrompts(prompts, bare.place)
+
+        return assessed(self._separators, drawn)
+
+
+@kept("template-pattern", version=1)
+def pattern_arrays(checkpoint: Checkpoint, prompts: CategoryPrompts, head: Head) -> dict[str, np.ndarray]:
+    """Return a head's attention [prompt, query, key] on prompts."""
+    tokens = torch.from_numpy(np.asarray(prompts.tokens))
+    names = [pattern_name(head.layer)]
+    runs = [patterns_of(checkpoint.run(some, record=names), [head])[0] for some in tokens.split(PROMPTS_AT_ONCE)]
+    return {"pattern": np.concatenate(runs)}
+
+
+@kept("pairs", version=3)
+def pair_arrays(checkpoint: Checkpoint, pairs: MatchedPairs, heads: tuple[Head, ...]) -> dict[str, np.ndarray]:
+    """Return what heads give to BOS from the last position of matched pairs: [head, side, pair]."""
+    return {"bos": survey_pairs(checkpoint, pairs, heads).bos}

@@ -1,0 +1,237 @@
+"""Category scores of all heads, each with Gaussian weights in place of its own: the null of claims about all heads.
+
+Every head is replaced by a Gaussian head of its own scale that reads its own layer's effective embedding E, on the same
+prompts. Unlike permuted labels this keeps what any trained embedding has: kin are close in it, whatever a head does.
+
+The prompts hold few distinct tokens. For a d_model × d_head matrix W of independent Gaussian entries, X W is
+distributed as L Z, where X are the rows of E of these tokens, L Lᵀ = X Xᵀ, and Z has independent standard normal
+entries: no weights of the size of d_model are drawn.
+
+Axes: `head` all heads of the survey, `draw` members of the null population, `token` the distinct tokens of the prompts,
+`rank` the columns of L (at most one a token), `prompt`, `query` and `key` positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from headclaims.cache import kept
+from headclaims.checkpoint.interface import Checkpoint, Head
+from headclaims.circuit.effective_embedding import AblatedTerms
+from headclaims.circuit.qk_circuit import RotationAt
+from headclaims.measures.category_score import SCORE_FLOOR
+from headclaims.prompts.category import CategoryPrompts, target_mask
+from headclaims.threads import each_in_one_thread
+
+SURVEYS = 199
+
+
+@dataclass(frozen=True)
+class GaussianHeads:
+    """What the scores of Gaussian heads depend on: their layers' tokens, their scales, and the heads' own biases.
+
+    `sizes` are the root mean squares of a head's W_Q and W_K over the free dimensions of their columns.
+    """
+
+    factors: Float[Tensor, "layer token rank"]
+    layer: Int[np.ndarray, " head"]
+    sizes: Float[Tensor, "head 2"]
+    b_Q: Float[Tensor, "head d_head"]
+    b_K: Float[Tensor, "head d_head"]
+    scale: Float[Tensor, " layer"]
+
+    @classmethod
+    def of(
+        cls, checkpoint: Checkpoint, heads: Sequence[Head], tokens: Int[Tensor, " token"], terms: AblatedTerms
+    ) -> GaussianHeads:
+        """Take the heads of a checkpoint; `terms` are the ablated terms of the deepest layer.
+
+        Raises NotAssessable where the evidence has no embedding, or lacks the weights of a layer.
+        """
+        layers = sorted({head.layer for head in heads})
+        weights = {layer: checkpoint.qk_weights(layer) for layer in layers}
+        free = checkpoint.free_dimensions
+        embedded = checkpoint.embed_alone_at(tokens, layers, *terms)
+        centred = free < embedded.shape[-1]
+        sizes = [
+            [_size(W[head.index], free) for W in (of.W_Q, of.W_K)] for head in heads for of in [weights[head.layer]]
+        ]
+        return cls(
+            torch.stack([factor(E, centred) for E in embedded]),
+            np.array([layers.index(head.layer) for head in heads]),
+            torch.tensor(sizes),
+            torch.stack([weights[head.layer].b_Q[head.index] for head in heads]),
+            torch.stack([weights[head.layer].b_K[head.index] for head in heads]),
+            torch.tensor([float(weights[layer].scale) for layer in layers]),
+        )
+
+    def draw(
+        self, head: int, n: int, seed: int
+    ) -> tuple[Float[Tensor, "draw token d_head"], Float[Tensor, "draw token d_head"]]:
+        """Draw n Gaussian heads in place of one: the queries and keys of all tokens, with biases, before rotation."""
+        Z = normal_draws(head, n, self.factors.shape[-1], self.b_Q.shape[-1], seed)
+        L = self.factors[self.layer[head]]
+        q, k = (self.sizes[head, side] * (L @ Z[side]) for side in (0, 1))
+        return q + self.b_Q[head], k + self.b_K[head]
+
+
+def _size(W: Float[Tensor, "d_model d_head"], free: int) -> float:
+    return float(W.double().square().sum().div(free * W.shape[-1]).sqrt())
+
+
+def normal_draws(head: int, n: int, rank: int, d_head: int, seed: int) -> Float[Tensor, "2 draw rank d_head"]:
+    """Return the standard normal Z of the queries and of the keys of n heads in place of a head."""
+    generator = torch.Generator().manual_seed(int(np.random.default_rng([seed, head]).integers(2**63)))
+    return torch.randn(2, n, rank, d_head, generator=generator)
+
+
+def factor(E: Float[Tensor, "token d_model"], centred: bool) -> Float[Tensor, "token rank"]:
+    """Return L with L Lᵀ = X Xᵀ, where X are the rows of E, or, for columns that a norm has `centred`, E less its mean.
+
+    A column w of mean 0 reads x w = (x − mean of x) w.
+    """
+    X = E.double()
+    if centred:
+        X = X - X.mean(dim=1, keepdim=True)
+    return torch.linalg.qr(X.mT, mode="r").R.mT.to(E)
+
+
+@dataclass(frozen=True)
+class PromptTokens:
+    """Which token stands where, and which positions each query should attend to (`target_mask`)."""
+
+    token_at: Int[np.ndarray, "prompt position"]
+    target: Bool[np.ndarray, "prompt query key"]
+
+    @classmethod
+    def of(cls, prompts: CategoryPrompts) -> tuple[PromptTokens, Int[Tensor, " token"]]:
+        """Return the prompts' places among their distinct tokens, and those tokens' ids."""
+        tokens = np.asarray(prompts.tokens)
+        distinct, places = np.unique(tokens, return_inverse=True)
+        return cls(places.reshape(tokens.shape), target_mask(prompts)), torch.from_numpy(distinct)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Rotary positions as (x R_p)[c] = x[c] cos[p, c] + x[partner[c]] sin[p, c], for query and key alike."""
+
+    cos: Float[Tensor, "position d_head"]
+    sin: Float[Tensor, "position d_head"]
+    partner: Int[Tensor, " d_head"]
+
+    @classmethod
+    def of(cls, rotation: RotationAt, length: int) -> Turns | None:
+        """Return the turns of a prompt's positions; None with learned positions.
+
+        Raises ValueError where a rotation is none of planes of two dimensions.
+        """
+        at_positions = [R for R in (rotation(position) for position in range(length)) if R is not None]
+        if not at_positions:
+            return None
+        R = torch.stack(at_positions)
+        cos = R.diagonal(dim1=1, dim2=2)
+        others = R - torch.diag_embed(cos)
+        is_partner = (others != 0).any(dim=0)
+        if int(is_partner.sum(dim=0).max()) > 1:
+            raise ValueError("a rotation mixes three dimensions or more; wanted planes of two")
+        partner = is_partner.int().argmax(dim=0)
+        return cls(cos, others[:, partner, torch.arange(len(partner))], partner)
+
+    def at_positions(
+        self,
+        x: Float[Tensor, "token d_head"],
+        token_at: Int[Tensor, "prompt position"],
+        out: Float[Tensor, "2 place d_head"],
+    ) -> Float[Tensor, "prompt position d_head"]:
+        """Rotate tokens' vectors at their positions: a query's score with a key is then their product.
+
+        The result is a view of `out`, which is reused from draw to draw: fresh memory would take longer than the sums.
+        """
+        for of, rows in zip((x, x[:, self.partner]), out, strict=True):
+            torch.index_select(of, 0, token_at.flatten(), out=rows)
+        plain, crossed = out.view(2, *token_at.shape, -1)
+        return plain.mul_(self.cos).addcmul_(crossed, self.sin)
+
+
+@kept("gaussian-survey", version=1)
+def gaussian_survey_arrays(
+    heads: GaussianHeads, prompts: PromptTokens, turns: Turns | None, n: int, seed: int
+) -> dict[str, Float[np.ndarray, "draw head"]]:
+    """Compute the category scores of all heads, in nats, with Gaussian weights drawn n times."""
+
+    def of_head(head: int) -> Float[Tensor, " draw"]:
+        q, k = heads.draw(head, n, seed)
+        scale = float(heads.scale[heads.layer[head]])
+        return by_counts(q, k, scale) if turns is None else _by_patterns(q, k, scale, prompts, turns)
+
+    by_counts = _ByCounts.of(prompts)
+    scores = each_in_one_thread(of_head, range(len(heads.sizes)), "Gaussian survey")
+    return {"scores": torch.stack(scores, dim=1).double().numpy()}
+
+
+@dataclass(frozen=True)
+class _ByCounts:
+    """Prompts by query token: how often each row sees each token, and how often at a position of its target.
+
+    Without positions a row's attention depends on these counts alone.
+    """
+
+    rows: Sequence[tuple[int, Float[Tensor, "_ token"], Float[Tensor, "_ token"]]]
+    n_rows: int
+
+    @classmethod
+    def of(cls, prompts: PromptTokens) -> _ByCounts:
+        token_at = prompts.token_at
+        n_tokens, length = int(token_at.max()) + 1, token_at.shape[1]
+        one_hot = np.eye(n_tokens)[token_at]
+        seen = (np.tri(length) @ one_hot).reshape(-1, n_tokens)
+        target = (prompts.target.astype(float) @ one_hot).reshape(-1, n_tokens)
+        query = token_at.reshape(-1)
+        rows = [
+            (token, torch.from_numpy(seen[query == token]), torch.from_numpy(target[query == token]))
+            for token in np.unique(query).tolist()
+        ]
+        return cls(rows, len(query))
+
+    def __call__(
+        self, q: Float[Tensor, "draw token d_head"], k: Float[Tensor, "draw token d_head"], scale: float
+    ) -> Float[Tensor, " draw"]:
+        """Return each draw's category score: −ln of the target's share of exp(score), the mean over rows."""
+        scores = (q @ k.mT).double() * scale
+        weights = (scores - scores.amax(dim=-1, keepdim=True)).exp()
+        total = torch.zeros(len(q), dtype=torch.float64)
+        for token, seen, target in self.rows:
+            of_key = weights[:, token].T
+            share = (target @ of_key) / (seen @ of_key)
+            total -= share.clamp_min(SCORE_FLOOR).log().sum(dim=0)
+        return total / self.n_rows
+
+
+def _by_patterns(
+    q: Float[Tensor, "draw token d_head"],
+    k: Float[Tensor, "draw token d_head"],
+    scale: float,
+    prompts: PromptTokens,
+    turns: Turns,
+) -> Float[Tensor, " draw"]:
+    """Return each draw's category score from its patterns, draw by draw: as many as fit a processor's cache."""
+    n_prompts, length = prompts.token_at.shape
+    token_at = torch.from_numpy(prompts.token_at)
+    target = torch.from_numpy(prompts.target).float()
+    ahead = torch.full((length, length), -torch.inf).triu(1)
+    pattern = torch.empty(n_prompts, length, length)
+    rotated = torch.empty(2, 2, n_prompts * length, q.shape[-1])
+    scores = []
+    for one_q, one_k in zip(q, k, strict=True):
+        queries, keys = (turns.at_positions(x, token_at, out) for x, out in zip((one_q, one_k), rotated, strict=True))
+        torch.baddbmm(ahead, queries, keys.mT, alpha=scale, out=pattern)
+        torch.softmax(pattern, dim=-1, out=pattern)
+        mass = pattern.mul_(target).sum(dim=-1)
+        scores.append(-mass.clamp_min_(SCORE_FLOOR).log_().mean())
+    return torch.stack(scores)

@@ -1,0 +1,108 @@
+"""Null populations of an audit: which members they have, which of these are of the target's layer, what is missing."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headclaims.audit.audit import Audit
+from headclaims.audit.nulls import Nulls
+from headclaims.checkpoint.interface import Capability, Head
+from headclaims.errors import NotAssessable
+from headclaims.measures.lowest_score import gap_to_runner_up
+
+
+class Evidence:
+    """A checkpoint that lacks some capabilities."""
+
+    def __init__(self, *lacks: Capability) -> None:
+        self.lacks = lacks
+
+    def require(self, capability: Capability) -> None:
+        if capability in self.lacks:
+            raise NotAssessable(f"needs {capability.value}: not in the file")
+
+
+class Made(Audit):
+    """As much of an audit as nulls ask: the heads of a model, and the target L1H0."""
+
+    def __init__(self, layers: int, each: int, *lacks: Capability, verdicts_only: bool = False) -> None:
+        heads = [Head(layer, index) for layer in range(layers) for index in range(each)]
+        self.target, self.given = Head(1, 0), SimpleNamespace(verdicts_only=verdicts_only, seed=0, searched=False)
+        self.workspace: Any = SimpleNamespace(
+            settings=self.given, heads=heads, model_heads=heads, checkpoint=Evidence(*lacks), chosen_among=1
+        )
+
+
+def number(head: Head) -> float:
+    """A number that tells heads apart."""
+    return float(100 * head.layer + head.index)
+
+
+def place(head: Head) -> float:
+    """The number as a statistic that can't be taken of L0H2."""
+    if head == Head(0, 2):
+        raise NotAssessable("no rows with kin")
+    return number(head)
+
+
+def test_a_statistic_at_hand_is_taken_of_all_other_heads() -> None:
+    null = Nulls(Made(20, 12)).other_heads(place)
+    assert null.n == 20 * 12 - 2
+    assert null.values is not None
+    assert sorted(null.values) == [
+        100.0 * layer + index for layer in range(20) for index in range(12) if (layer, index) not in ((1, 0), (0, 2))
+    ]
+    mates = null.of_layer
+    assert mates is not None
+    assert mates.values is not None
+    assert mates.values.tolist() == [100.0 + index for index in range(1, 12)]
+    # L1H0's 100 is below its eleven layer-mates.
+    assert mates.p_value(100.0, "low") == 1 / 12
+
+
+@pytest.mark.parametrize(("layers", "members"), [(20, 199), (21, 48)])
+def test_maps_are_taken_of_all_heads_of_a_model_of_up_to_200(
+    layers: int, members: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nulls = Nulls(Made(layers, 10))
+    heads = nulls._map_heads
+    assert len(heads) == members
+    values = np.array([np.nan if head == heads[7] else number(head) for head in heads])
+    monkeypatch.setattr(Nulls, "_other_maps", {"auc": values, "depth": values + 1.0})
+    null = nulls.other_maps("auc", "depth")
+    assert null.values is not None
+    assert null.values.tolist() == [number(head) for head in heads if head != heads[7]]
+    mates = [number(head) for head in heads if head.layer == 1 and head != heads[7]]
+    assert null.of_layer is not None
+    assert null.of_layer.values is not None
+    assert null.of_layer.values.tolist() == mates
+    assert nulls.other_maps("kin").missing == "no member has the statistic"
+
+
+def test_permutations_are_no_heads() -> None:
+    null = Nulls(Made(2, 3)).draw("random halves", lambda: np.zeros(99))
+    assert (null.n, null.layer_mates, null.of_layer) == (99, None, None)
+    with pytest.raises(ValueError, match="2 values of 1 heads; wanted one of each"):
+        Nulls(Made(2, 3)).draw("other heads", lambda: np.zeros(2), heads=[Head(0, 0)])
+
+
+@pytest.mark.parametrize("lacking", [Capability.INTERVENTIONS, Capability.EMBEDDING, Capability.QK])
+def test_the_gaussian_survey_needs_an_embedding_weights_and_prompts_of_its_own(lacking: Capability) -> None:
+    null = Nulls(Made(2, 3, lacking)).gaussian_survey(gap_to_runner_up)
+    assert (null.population, null.values) == ("Gaussian survey", None)
+    assert null.missing == f"needs {lacking.value}: not in the file"
+
+
+def test_the_gaussian_survey_is_of_whichever_head_is_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Nulls, "_gaussian_scores", np.array([[3.0, 1.0, 1.5], [2.0, 4.0, 2.25]]))
+    null = Nulls(Made(2, 3)).gaussian_survey(gap_to_runner_up)
+    assert null.values is not None
+    assert null.values.tolist() == [0.5, 0.25]
+
+
+def test_verdicts_only_draws_nothing() -> None:
+    nulls = Nulls(Made(2, 3, verdicts_only=True))
+    for null in (nulls.other_heads(place), nulls.other_maps("auc"), nulls.gaussian_survey(gap_to_runner_up)):
+        assert null.missing == "--verdicts-only"
