@@ -13,8 +13,8 @@ from headclaims.report.cells import measured, p_values, reported, resolution
 WIDTH = 80
 ID_WIDTH, VERDICT_WIDTH, INDENT = 43, 15, 4
 FOUND = (
-    "found: of the claims assessed those supported under every variant, adjusted p ≤ 0.05 over every null, on ten "
-    "prompts or more, with all heads seen where the claim is about all; identities are true by construction"
+    "found: supported under every variant, p ≤ 0.05 over every null, adjusted for all claims assessed, on ten prompts "
+    "or more, with all heads seen where the claim is about all; identities are true by construction"
 )
 """What the last numbers of the headline count; stands in the lines below it."""
 WORDS = {DISCOVERY: "reproduced", REPLICATION: "replicated"}
