@@ -38,12 +38,12 @@ def test_category_blocks(claim, audit, sets, maps, circuit, checkpoint):
     def scores(token_map):
         return token_map.layer.among(circuit, groups, biased=True)
 
-    claim.draw(blocks=lambda: Blocks.of(checkpoint.texts(groups.tokens), groups.group, scores(maps[Variant.MEAN])))
-
+    primary = scores(maps[Variant.MEAN])
+    claim.draw(blocks=lambda: Blocks.of(checkpoint.texts(groups.tokens), groups.group, primary))
     claim.check(
         "auc",
-        block_auc(scores(maps[Variant.MEAN]), groups.group),
-        conditions={"distance": block_distance(scores(maps[Variant.MEAN]), groups.group)},
+        block_auc(primary, groups.group),
+        conditions={"distance": block_distance(primary, groups.group)},
         nulls=[audit.nulls.other_maps("auc")],
         variants=under_variants(claim, maps, "auc", lambda token_map: block_auc(scores(token_map), groups.group)),
     )

@@ -20,7 +20,7 @@ from headclaims.audit.nulls import Nulls
 from headclaims.audit.settings import Settings
 from headclaims.audit.spectra import AllSpectra, spectra_of
 from headclaims.audit.steering import Parts, Steering, steering
-from headclaims.audit.templates import Templates, pair_arrays
+from headclaims.audit.templates import Templates, pair_arrays, surveyed_successions
 from headclaims.audit.token_map import TokenMap, token_maps, vocabulary_curve
 from headclaims.audit.token_sets import Sets
 from headclaims.audit.workspace import Workspace
@@ -30,7 +30,7 @@ from headclaims.circuit.effective_embedding import Variant
 from headclaims.circuit.eigenspectrum import HeadSpectra
 from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.circuit.symmetric_skew import largest_skew_self_score, random_vectors
-from headclaims.measures.category_score import Survey, survey
+from headclaims.measures.category_score import Survey
 from headclaims.measures.layer_map import scatter_plane
 from headclaims.measures.other_heads import MOST_OTHER_HEADS, other_heads
 from headclaims.measures.three_rules import PairSurvey
@@ -225,14 +225,11 @@ class Audit:
     @cached_property
     def successions(self) -> tuple[Survey, SuccessionPrompts]:
         """The target on prompts that hold successions."""
-        checkpoint, s, target = self.checkpoint, self.settings, self.target
+        checkpoint, s = self.checkpoint, self.settings
         checkpoint.require(Capability.INTERVENTIONS)
         single_token, bos, n = checkpoint.single_token, checkpoint.bos, len(self.prompts)
         drawn = succession_prompts(self.workspace.word_list, self.words, single_token, bos, n, s.seq_len, s.seed)
-        tokens = torch.from_numpy(np.asarray(drawn.prompts.tokens))
-        run = checkpoint.run(tokens, record=[pattern_name(target.layer)])
-        (pattern,) = torch.from_numpy(patterns_of(run, [target]))
-        return survey(drawn.prompts, (target,), [(slice(None), pattern[:, None])]), drawn
+        return surveyed_successions(self, drawn)
 
     @cached_property
     def templates(self) -> Templates:

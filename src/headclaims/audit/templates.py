@@ -100,15 +100,19 @@ class Templates:
                 words_in(s.seq_len) + 1,
                 s.seed,
             )
-            prompts = parted(bare.prompts, separator, s.seq_len)
-            pattern = audit.cached(pattern_arrays, checkpoint, prompts, audit.target)["pattern"]
-            on = survey(prompts, (audit.target,), [(slice(None), torch.from_numpy(pattern)[:, None])])
-            return on, SuccessionPrompts(prompts, bare.place)
+            prompts = SuccessionPrompts(parted(bare.prompts, separator, s.seq_len), bare.place)
+            return surveyed_successions(audit, prompts)
 
         return assessed(self._separators, drawn)
 
 
-@kept("template-pattern", version=1)
+def surveyed_successions(audit: Audit, drawn: SuccessionPrompts) -> tuple[Survey, SuccessionPrompts]:
+    """Return what the target attends to on prompts that hold successions, with the prompts."""
+    pattern = audit.cached(pattern_arrays, audit.checkpoint, drawn.prompts, audit.target)["pattern"]
+    return survey(drawn.prompts, (audit.target,), [(slice(None), torch.from_numpy(pattern)[:, None])]), drawn
+
+
+@kept("target-pattern", version=1)
 def pattern_arrays(checkpoint: Checkpoint, prompts: CategoryPrompts, head: Head) -> dict[str, np.ndarray]:
     """Return a head's attention [prompt, query, key] on prompts."""
     tokens = torch.from_numpy(np.asarray(prompts.tokens))

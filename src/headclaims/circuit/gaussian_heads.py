@@ -8,6 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 
+def entry_size(W: Float[Tensor, "d_model d_head"], free: int) -> float:
+    """Return the root mean square of a head's weights over the free dimensions of their columns."""
+    return float(W.double().square().sum().div(free * W.shape[1]).sqrt())
+
+
 def gaussian_spans(
     n: int,
     d_model: int,
@@ -28,5 +33,5 @@ def gaussian_spans(
     R = np.triu(generator.standard_normal((n, rows, k)), k=1)
     diagonal = np.sqrt(generator.chisquare(d_model - np.arange(rows), size=(n, rows)))
     R[:, np.arange(rows), np.arange(rows)] = diagonal
-    size = [float(W.double().square().sum().div(d_model * W.shape[1]).sqrt()) for W in (W_Q, W_K)]
+    size = [entry_size(W, d_model) for W in (W_Q, W_K)]
     return torch.from_numpy(R * np.repeat(size, k // 2))

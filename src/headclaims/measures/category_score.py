@@ -22,7 +22,7 @@ from torch import Tensor
 from headclaims.checkpoint.interface import Head
 from headclaims.errors import NotAssessable
 from headclaims.prompts.category import CategoryPrompts, kin
-from headclaims.statistics.resampling import GroupedRows
+from headclaims.statistics.rows import GroupedRows
 
 SCORE_FLOOR = 1e-12
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor
 from headclaims.cache import kept
 from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.circuit.effective_embedding import AblatedTerms
+from headclaims.circuit.gaussian_heads import entry_size
 from headclaims.circuit.qk_circuit import RotationAt
 from headclaims.measures.category_score import SCORE_FLOOR
 from headclaims.prompts.category import CategoryPrompts, target_mask
@@ -59,9 +61,8 @@ class GaussianHeads:
         free = checkpoint.free_dimensions
         embedded = checkpoint.embed_alone_at(tokens, layers, *terms)
         centred = free < embedded.shape[-1]
-        sizes = [
-            [_size(W[head.index], free) for W in (of.W_Q, of.W_K)] for head in heads for of in [weights[head.layer]]
-        ]
+        both = {layer: (of.W_Q, of.W_K) for layer, of in weights.items()}
+        sizes = [[entry_size(W[head.index], free) for W in both[head.layer]] for head in heads]
         return cls(
             torch.stack([factor(E, centred) for E in embedded]),
             np.array([layers.index(head.layer) for head in heads]),
@@ -79,10 +80,6 @@ class GaussianHeads:
         L = self.factors[self.layer[head]]
         q, k = (self.sizes[head, side] * (L @ Z[side]) for side in (0, 1))
         return q + self.b_Q[head], k + self.b_K[head]
-
-
-def _size(W: Float[Tensor, "d_model d_head"], free: int) -> float:
-    return float(W.double().square().sum().div(free * W.shape[-1]).sqrt())
 
 
 def normal_draws(head: int, n: int, rank: int, d_head: int, seed: int) -> Float[Tensor, "2 draw rank d_head"]:
@@ -164,13 +161,12 @@ def gaussian_survey_arrays(
     heads: GaussianHeads, prompts: PromptTokens, turns: Turns | None, n: int, seed: int
 ) -> dict[str, Float[np.ndarray, "draw head"]]:
     """Compute the category scores of all heads, in nats, with Gaussian weights drawn n times."""
+    score = _ByCounts.of(prompts) if turns is None else partial(_by_patterns, prompts=prompts, turns=turns)
 
     def of_head(head: int) -> Float[Tensor, " draw"]:
         q, k = heads.draw(head, n, seed)
-        scale = float(heads.scale[heads.layer[head]])
-        return by_counts(q, k, scale) if turns is None else _by_patterns(q, k, scale, prompts, turns)
+        return score(q, k, float(heads.scale[heads.layer[head]]))
 
-    by_counts = _ByCounts.of(prompts)
     scores = each_in_one_thread(of_head, range(len(heads.sizes)), "Gaussian survey")
     return {"scores": torch.stack(scores, dim=1).double().numpy()}
 

@@ -5,7 +5,7 @@ Axes: `head` runs over all heads of the survey.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -13,7 +13,8 @@ from jaxtyping import Float
 from headclaims.checkpoint.interface import Head
 from headclaims.errors import NotAssessable
 from headclaims.measures.category_score import Survey
-from headclaims.statistics.resampling import Estimate, GroupedRows, Interval, Jackknifed, Resampled, Smallest
+from headclaims.statistics.resampling import Estimate, Jackknifed, Resampled, Smallest
+from headclaims.statistics.rows import GroupedRows
 
 FEWEST_HEADS = 10
 SMALLEST_GAP = 1e-12
@@ -87,12 +88,9 @@ class OutlierRatio(Estimate):
         """The arsinh of the ratio, and of those without each prompt and each category."""
         return Resampled(self.rows, lambda means: np.arcsinh(outlier_ratio(means, self.position))).jackknifed
 
-    def interval(self) -> Interval | None:
-        """Return the 95 % interval of the ratio, or None with fewer than ten prompts."""
-        interval = super().interval()
-        if interval is None:
-            return None
-        return replace(interval, low=float(np.sinh(interval.low)), high=float(np.sinh(interval.high)))
+    def unscaled(self, end: float) -> float:
+        """Return the ratio of which this is the arsinh."""
+        return float(np.sinh(end))
 
 
 def score_outlier(survey: Survey, head: Head) -> OutlierRatio:

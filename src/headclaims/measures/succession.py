@@ -9,7 +9,8 @@ from headclaims.checkpoint.interface import Head
 from headclaims.errors import NotAssessable
 from headclaims.measures.category_score import Survey
 from headclaims.prompts.category import kin
-from headclaims.statistics.resampling import GroupedRows, Resampled
+from headclaims.statistics.resampling import Resampled
+from headclaims.statistics.rows import GroupedRows
 
 CATEGORIES_TO_REDRAW = 3
 

@@ -16,7 +16,8 @@ from headclaims.checkpoint.interface import Checkpoint, Head, pattern_name, patt
 from headclaims.errors import NotAssessable
 from headclaims.measures.category_score import SCORE_FLOOR, Survey
 from headclaims.prompts.matched import MatchedPairs
-from headclaims.statistics.resampling import GroupedRows, Resampled, Smallest
+from headclaims.statistics.resampling import Resampled, Smallest
+from headclaims.statistics.rows import GroupedRows
 
 
 @dataclass(frozen=True)

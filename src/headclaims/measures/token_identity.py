@@ -9,7 +9,7 @@ Axes: `pair` all (query, key ≤ query) of words, prompt after prompt; `cell` pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from headclaims.errors import NotAssessable
 from headclaims.measures.category_score import SCORE_FLOOR
 from headclaims.prompts.category import CategoryPrompts
-from headclaims.statistics.resampling import Estimate, Interval, Jackknifed
+from headclaims.statistics.resampling import Estimate, Jackknifed
 
 FEWEST_CELLS = 10
 SMALLEST_SHARE = 1e-17
@@ -110,12 +110,9 @@ class IdentityShare(Estimate):
             },
         )
 
-    def interval(self) -> Interval | None:
-        """Return the 95 % interval of R², or None with fewer than ten prompts."""
-        interval = super().interval()
-        if interval is None:
-            return None
-        return replace(interval, low=float(-np.expm1(-interval.low)), high=float(-np.expm1(-interval.high)))
+    def unscaled(self, end: float) -> float:
+        """Return the R² of which this is −ln(1 − R²)."""
+        return float(-np.expm1(-end))
 
     @property
     def _moments(self) -> tuple[Float[np.ndarray, "prompt cell"], ...]:

@@ -73,7 +73,7 @@ class ClaimEntry:
         self.measured = {measurement.statistic: measurement.value, **measured}
         self.wanted = {part.statistic: str(part.threshold) for part in measurement.parts}
         self.interval = None if interval is None else [interval.low, interval.high]
-        self.half_width = None if interval is None else (interval.high - interval.low) / 2
+        self.half_width = None if interval is None else interval.half_width
         self.nulls = [
             NullEntry(null.population, None if p is None else null.n, p, null.least_p, null.n_layer, p_layer)
             for null, p, p_layer in zip(measurement.nulls, judgement.p_values, judgement.layer_p_values, strict=True)

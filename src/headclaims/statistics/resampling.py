@@ -19,70 +19,17 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from headclaims.errors import NotAssessable
+from headclaims.statistics.rows import GroupedRows, Statistic
 
 CONFIDENCE = 0.95
 FEWEST_PROMPTS = 10
 
 Unit = Literal["prompts", "categories", "groups", "words"]
-Statistic = Callable[[Float[np.ndarray, "replicate statistic"]], Float[np.ndarray, " replicate"]]
 Components = Callable[[Float[np.ndarray, "replicate statistic"]], Float[np.ndarray, "replicate component"]]
-
-
-@dataclass(frozen=True)
-class GroupedRows:
-    """Sums and counts of row values by prompt and category; sum over count gives the means that enter a statistic."""
-
-    sums: Float[np.ndarray, "statistic prompt category"]
-    counts: Float[np.ndarray, "statistic prompt category"]
-
-    def means(self, prompts: Float[np.ndarray, "replicate prompt"]) -> Float[np.ndarray, "replicate statistic"]:
-        """Return the mean row values with weights on prompts; NaN where the weighted prompts have no rows."""
-        return _ratio(prompts @ self.sums.sum(axis=2).T, prompts @ self.counts.sum(axis=2).T)
-
-    def without_each_prompt(self) -> Float[np.ndarray, "prompt statistic"]:
-        """Return the mean row values of all prompts but one; not finite where that one has all rows."""
-        return _without_each(self.sums.sum(axis=2).T, self.counts.sum(axis=2).T)
-
-    def without_each_category(self) -> Float[np.ndarray, "category statistic"]:
-        """Return the mean row values without the rows of each category that has any.
-
-        Not finite where that category has all rows.
-        """
-        sums, counts = (cells.sum(axis=1).T for cells in (self.sums, self.counts))
-        return _without_each(sums, counts)[:-1][self._has_rows]
-
-    @property
-    def n_prompts(self) -> int:
-        """Number of prompts."""
-        return int(self.sums.shape[1])
-
-    @property
-    def n_categories(self) -> int:
-        """Number of categories that have rows."""
-        return int(self._has_rows.sum())
-
-    @property
-    def _has_rows(self) -> Bool[np.ndarray, " category"]:
-        return np.asarray(self.counts[..., :-1].sum(axis=(0, 1)) > 0)
-
-    def point(self, statistic: Statistic) -> float:
-        """Compute the statistic on all rows, each counted once."""
-        return float(statistic(self.means(np.ones((1, self.n_prompts))))[0])
-
-
-def _ratio(sums: Float[np.ndarray, "*shape"], counts: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(sums / counts)
-
-
-def _without_each(
-    sums: Float[np.ndarray, "unit statistic"], counts: Float[np.ndarray, "unit statistic"]
-) -> Float[np.ndarray, "unit statistic"]:
-    return _ratio(sums.sum(axis=0) - sums, counts.sum(axis=0) - counts)
 
 
 @dataclass(frozen=True)
@@ -123,13 +70,19 @@ class Estimate(ABC):
         """Number of prompts that are left out in turn; None where prompts are no unit."""
         return self.jackknifed.n_prompts
 
+    def unscaled(self, end: float) -> float:
+        """Return an end of the interval in the statistic's own unit, where the jackknife is taken on another scale."""
+        return end
+
     def interval(self) -> Interval | None:
         """Return the 95 % interval, or None with fewer than ten prompts.
 
         Raises NotAssessable where there is one unit alone, or a replicate has no rows.
         """
-        few = self.n_prompts is not None and self.n_prompts < FEWEST_PROMPTS
-        return None if few else self.jackknifed.bounds()
+        if self.n_prompts is not None and self.n_prompts < FEWEST_PROMPTS:
+            return None
+        found = self.jackknifed.bounds()
+        return replace(found, low=self.unscaled(found.low), high=self.unscaled(found.high))
 
 
 @dataclass(frozen=True)
@@ -240,13 +193,9 @@ class Within(Estimate):
         """Number of prompts that are left out in turn; None where prompts are no unit."""
         return self.of.n_prompts
 
-    def interval(self) -> Interval | None:
-        """Return the 95 % interval, cut where the statistic ends, or None with fewer than ten prompts."""
-        found = self.of.interval()
-        if found is None:
-            return None
-        low, high = np.clip([found.low, found.high], self.least, self.most).tolist()
-        return replace(found, low=low, high=high)
+    def unscaled(self, end: float) -> float:
+        """Return an end of the interval, cut where the statistic ends."""
+        return float(np.clip(self.of.unscaled(end), self.least, self.most))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ folding could forget is 0 or 1. What a test expects is computed here from the tr
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -340,3 +341,12 @@ def write_gguf(small: SmallModel, path: Path, leave_out: str = "nothing") -> Pat
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def rotation(offset: int) -> Tensor:
+    """Two planes, (0, 2) and (1, 3), turned by 0.9 and 0.2 a position."""
+    R = torch.eye(4)
+    for first, angle in ((0, 0.9 * offset), (1, 0.2 * offset)):
+        R[first, first] = R[first + 2, first + 2] = math.cos(angle)
+        R[first, first + 2], R[first + 2, first] = math.sin(angle), -math.sin(angle)
+    return R

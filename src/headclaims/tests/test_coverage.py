@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from headclaims.cli import main
-from headclaims.statistics.resampling import GroupedRows, OverUnits, Resampled
+from headclaims.statistics.resampling import OverUnits, Resampled
+from headclaims.statistics.rows import GroupedRows
 from headclaims.trials import coverage, simulated
 from headclaims.trials.coverage import (
     N_TRIALS,

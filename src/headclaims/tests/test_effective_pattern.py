@@ -10,18 +10,9 @@ from torch import Tensor
 from headclaims.circuit.effective_pattern import effective_pattern
 from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.tests.conftest import Models
-from headclaims.tests.small_models import VOCABULARY, norm_eps, replaced_output, without_gain
+from headclaims.tests.small_models import VOCABULARY, norm_eps, replaced_output, rotation, without_gain
 
 TOLERANCE = 1e-5  # float32: two orders of the same sums on weights of order one
-
-
-def rotation(offset: int) -> Tensor:
-    """Two planes, (0, 2) and (1, 3), turned by 0.9 and 0.2 a position."""
-    R = torch.eye(4)
-    for first, angle in ((0, 0.9 * offset), (1, 0.2 * offset)):
-        R[first, first] = R[first + 2, first + 2] = math.cos(angle)
-        R[first, first + 2], R[first + 2, first] = math.sin(angle), -math.sin(angle)
-    return R
 
 
 @pytest.mark.parametrize("rotary", [True, False])

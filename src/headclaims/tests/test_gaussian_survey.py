@@ -23,21 +23,13 @@ from headclaims.measures.gaussian_survey import (
 from headclaims.prompts.category import CategoryPrompts, category_prompts
 from headclaims.prompts.words import WordList
 from headclaims.tests.conftest import Models
+from headclaims.tests.small_models import rotation
 
 WORDS = WordList("small", {"colours": ("red", "blue", "green"), "animals": ("dog", "cat", "horse", "sheep")})
 IDS = {f" {word}": 10 + 3 * i for i, word in enumerate(WORDS.words)}
 D_MODEL, D_HEAD, SCALE = 12, 4, 0.7
 LAYER_OF = [0, 0, 1]
 HEADS = tuple(Head(layer, index) for index, layer in enumerate(LAYER_OF))
-
-
-def rotation(offset: int) -> Tensor:
-    """Two planes, (0, 2) and (1, 3), turned by 0.9 and 0.2 a position."""
-    R = torch.eye(4)
-    for first, angle in ((0, 0.9 * offset), (1, 0.2 * offset)):
-        R[first, first] = R[first + 2, first + 2] = math.cos(angle)
-        R[first, first + 2], R[first + 2, first] = math.sin(angle), -math.sin(angle)
-    return R
 
 
 def one_plane(offset: int) -> Tensor:

@@ -8,7 +8,6 @@ from scipy import stats
 
 from headclaims.errors import NotAssessable
 from headclaims.statistics.resampling import (
-    GroupedRows,
     Interval,
     Jackknifed,
     OverUnits,
@@ -18,6 +17,7 @@ from headclaims.statistics.resampling import (
     mean_over,
     per_prompt,
 )
+from headclaims.statistics.rows import GroupedRows
 
 SKEWED = np.array([0.2137, 0.3091, 0.3259, 0.4968, 0.6113, 0.6347, 0.9211, 1.1093, 1.4377, 2.0221, 3.7159, 6.4433])
 # t(n − 1, 97.5 %) as tables have it.

@@ -26,7 +26,8 @@ from headclaims.measures.ablation import AblationRuns, Component, Part
 from headclaims.measures.ablation_effects import effect
 from headclaims.measures.category_score import survey
 from headclaims.prompts.category import CategoryPrompts, category_prompts
-from headclaims.statistics.resampling import GroupedRows, Smallest
+from headclaims.statistics.resampling import Smallest
+from headclaims.statistics.rows import GroupedRows
 from headclaims.tests.claims_run import ClaimsRun, catalogue, run_claims
 from headclaims.tests.record_schema import departures
 from headclaims.tests.word_lists import load_words

@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -34,15 +34,15 @@ from headclaims.files import as_json, write_atomically
 from headclaims.fleet.cluster import in_workers
 from headclaims.fleet.workers import audit
 from headclaims.record.entries import ClaimEntry
+from headclaims.record.settle import settle
 from headclaims.report.readme import into_readme
 from headclaims.report.svg import drawing
-from headclaims.statistics.verdict import NEVER_FOUND, Flag, Verdict
+from headclaims.statistics.verdict import Verdict
 from headclaims.trials.folder import README, TRIALS
 
 CHECKPOINTS = 100  # a stratum
 NOMINAL, LEVEL = 0.05, 0.01
 MARKS = ("<!-- false alarms -->", "<!-- end of false alarms -->")
-UNDECIDED_NULLS = {Flag.NULL_MISSING, Flag.NULL_TOO_SMALL}
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,10 @@ class Outcome:
 
 def outcome(entry: ClaimEntry) -> Outcome:
     """Return the outcome of an entry of a record."""
-    supported = entry.verdict == Verdict.SUPPORTED
-    decided = not UNDECIDED_NULLS.intersection(entry.flags) and entry.p is not None and entry.p <= NOMINAL
-    alone = supported and decided and not set(NEVER_FOUND).intersection(entry.flags)
+    alone = replace(entry)
+    settle([alone], whole=False)
     p_values = {null.population: null.p for null in entry.nulls if null.p is not None}
-    return Outcome(entry.id, entry.assessed, supported, alone, entry.found, p_values)
+    return Outcome(entry.id, entry.assessed, entry.verdict is Verdict.SUPPORTED, alone.found, entry.found, p_values)
 
 
 def run(job: Job) -> list[Outcome]:

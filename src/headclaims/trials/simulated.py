@@ -21,7 +21,8 @@ from headclaims.measures.category_blocks import block_distance, diagonal
 from headclaims.measures.lowest_score import OutlierRatio, outlier_ratio
 from headclaims.measures.similar_words import head_margins, share_above, word_space
 from headclaims.measures.similarity_peak import cosine_bins, peak
-from headclaims.statistics.resampling import Estimate, GroupedRows, Resampled, Smallest
+from headclaims.statistics.resampling import Estimate, Resampled, Smallest
+from headclaims.statistics.rows import GroupedRows
 from headclaims.vocabulary.scores import TokenScores
 
 PROMPTS, ROWS_A_PROMPT = 32, 63
