@@ -4,7 +4,7 @@ import pytest
 
 from headclaims.checkpoint.planted.folder import planted_folder
 from headclaims.tests.claims_run import Runs, catalogue, shared_runs
-from headclaims.tests.test_run import FOUND_IN_PLANTED, SUPPORTED, assert_sound
+from headclaims.tests.test_run import SUPPORTED, assert_sound
 
 
 @pytest.fixture(scope="module")
@@ -13,16 +13,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return shared_runs(tmp_path_factory)
 
 
+LEAST_FOUND = 16
+
+
 @pytest.mark.slow
 @pytest.mark.long
-@pytest.mark.parametrize(("seed", "words"), [(1, "write-up"), (2, "held-out"), (3, "write-up"), (4, "held-out")])
-def test_other_seeds(runs: Runs, seed: int, words: str) -> None:
-    """Another draw of the weights, of prompts and resamples; of nulls, too, in one case."""
-    whole = (seed, words) == (1, "write-up")
-    options = ("--checkpoint", planted_folder(seed), "--words", words, "--seed", str(seed))
-    run = runs(*options, *(() if whole else ("--verdicts-only",)))
+@pytest.mark.parametrize("words", ["write-up", "held-out"])
+@pytest.mark.parametrize("seed", range(5))
+def test_seeds_and_lists(runs: Runs, seed: int, words: str) -> None:
+    """Another draw of the weights, of prompts, resamples and nulls."""
+    run = runs("--checkpoint", planted_folder(seed), "--words", words, "--seed", str(seed))
     assert run.status == 0
     assert {name: verdict for name, (verdict, _) in run.verdicts.items()} == dict.fromkeys(catalogue(), SUPPORTED)
-    if whole:
-        assert run.verdicts == FOUND_IN_PLANTED
-        assert_sound(run)
+    assert run.record["counts"]["found"] >= LEAST_FOUND
+    assert_sound(run)
