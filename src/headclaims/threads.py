@@ -44,5 +44,8 @@ def each_in_one_thread(work: Callable[[Piece], Made], pieces: Sequence[Piece], w
     `what` labels the progress bar.
     """
     n = torch.get_num_threads()
+    if n == 1:  # no pool: handing pieces to another thread and back takes as long as a small piece
+        with one_thread():
+            return [work(piece) for piece in track(pieces, what, len(pieces))]
     with one_thread(), ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         return list(track(pool.map(work, pieces), what, len(pieces)))

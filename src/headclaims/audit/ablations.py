@@ -34,6 +34,8 @@ from headclaims.statistics.resampling import Resampled
 if TYPE_CHECKING:
     from headclaims.audit.audit import Audit
 
+FEWEST_AT_ONCE = 16
+
 
 @dataclass(frozen=True)
 class Ablated:
@@ -75,7 +77,10 @@ class Ablations:
         self.audit, self.prompts, self.tokens = audit, audit.prompts, audit.workspace.tokens
         later = [head for head in audit.workspace.model_heads if head.layer >= audit.target.layer]
         self.heads = (audit.target, *audit.beside(later))
-        self.runs = AblationRuns(audit.checkpoint, self.tokens, self.heads, audit.target.layer, audit.settings.seed)
+        at_once = audit.checkpoint.sizes.prompts_at_once(self.tokens.shape[1], FEWEST_AT_ONCE)
+        self.runs = AblationRuns(
+            audit.checkpoint, self.tokens, self.heads, audit.target.layer, audit.settings.seed, at_once
+        )
         self._ablated: dict[tuple[frozenset[Component], Kind], Ablated] = {}
         self._variations: dict[frozenset[Component], np.ndarray] = {}
 

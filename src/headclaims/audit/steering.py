@@ -18,25 +18,26 @@ from headclaims.checkpoint.interface import Checkpoint, Head, pattern_name
 from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.circuit.symmetric_scores import QKPart, part_scores
 from headclaims.measures.ablation_effects import total_variation
-from headclaims.measures.category_score import Survey, survey
+from headclaims.measures.category_score import survey
 from headclaims.measures.steering import (
     ALPHAS,
     HALVES,
+    MeanSelfPreference,
     Steered,
     SteeredScores,
     negative_part,
     positive_control,
     random_halves,
-    self_preference,
 )
 from headclaims.progress import track
+from headclaims.prompts.category import CategoryPrompts
 from headclaims.statistics.nulls import Null
 
 if TYPE_CHECKING:
     from headclaims.audit.audit import Audit
 
 RANDOM_HALVES = "random halves"
-PROMPTS_AT_ONCE = 16
+FEWEST_AT_ONCE, FEWEST_FOR_LOGITS = 16, 8
 
 
 class Reading:
@@ -55,7 +56,8 @@ class Reading:
             together = [layer] if layer == self.target else self.layers
             names = {layer: f"blocks.{layer}.ln1.hook_normalized" for layer in together}
             parts: dict[int, list[Tensor]] = {layer: [] for layer in together}
-            for some in self.tokens.split(PROMPTS_AT_ONCE):
+            at_once = self.checkpoint.sizes.prompts_at_once(self.tokens.shape[1], FEWEST_AT_ONCE)
+            for some in self.tokens.split(at_once):
                 run = self.checkpoint.run(some, record=list(names.values()))
                 for number, name in names.items():
                     parts[number].append(run[name].float().cpu())
@@ -131,7 +133,7 @@ class Steering:
     def swing_of_author(self) -> float:
         """The swing where the d_head largest eigenvalues alone are kept, and W_skew is added."""
         scores = self.read.steered(self.head, author=True)
-        return float(_swings(scores, self.clean, self.head, negative_part(scores.values)[None])[0])
+        return float(_swings(scores, self.prompts, negative_part(scores.values)[None])[0])
 
     @cached_property
     def random_halves(self) -> Null:
@@ -139,13 +141,13 @@ class Steering:
         halves = random_halves(self.scores.values, HALVES, self.audit.settings.seed)
         return self.audit.nulls.draw(
             RANDOM_HALVES,
-            lambda: self.audit.cached(swing_arrays, self.read, self.clean, self.head, halves)["swings"],
+            lambda: self.audit.cached(swing_arrays, self.read, self.prompts, self.head, halves)["swings"],
         )
 
     @property
     def swing_of_positive(self) -> float:
         """The swing of the positive eigenvalues, of equal energy."""
-        return float(_swings(self.scores, self.clean, self.head, positive_control(self.scores.values)[None])[0])
+        return float(_swings(self.scores, self.prompts, positive_control(self.scores.values)[None])[0])
 
     @cached_property
     def other_heads(self) -> Null:
@@ -153,7 +155,7 @@ class Steering:
         audit = self.audit
         heads = audit.beside(audit.workspace.model_heads)
         return audit.nulls.draw(
-            OTHER_HEADS, lambda: audit.cached(other_swing_arrays, self.read, self.clean, heads)["swings"], heads=heads
+            OTHER_HEADS, lambda: audit.cached(other_swing_arrays, self.read, self.prompts, heads)["swings"], heads=heads
         )
 
     def loss(self, alpha: float) -> float:
@@ -174,13 +176,9 @@ def steering(audit: Audit) -> tuple[Parts, Steering]:
     return parts, Steering(parts)
 
 
-def _swings(scores: SteeredScores, clean: Survey, head: Head, changes: np.ndarray) -> np.ndarray:
+def _swings(scores: SteeredScores, prompts: CategoryPrompts, changes: np.ndarray) -> np.ndarray:
     """Return by how much each weighting of the eigenvalues, turned to −1, makes a head prefer the word itself."""
-
-    def preference(pattern: Tensor) -> float:
-        steered = survey(clean.prompts, (head,), [(slice(None), pattern[:, None])])
-        return float(self_preference(steered, head)[clean.has_kin].mean())
-
+    preference = MeanSelfPreference.on(prompts)
     start = preference(scores.start.softmax(dim=-1))
     patterns = track(scores.patterns(-1.0, changes), "steered", len(changes))
     return np.array([preference(pattern) for pattern in patterns]) - start
@@ -193,19 +191,19 @@ def symmetric_part_arrays(read: Reading, clean: np.ndarray, heads: Sequence[Head
     return {"moved": np.array(moved)}
 
 
-@kept("random-halves", version=3)
-def swing_arrays(read: Reading, clean: Survey, head: Head, changes: np.ndarray) -> dict[str, np.ndarray]:
+@kept("random-halves", version=4)
+def swing_arrays(read: Reading, prompts: CategoryPrompts, head: Head, changes: np.ndarray) -> dict[str, np.ndarray]:
     """Return the swing of a head under each weighting of its eigenvalues."""
-    return {"swings": _swings(read.steered(head), clean, head, changes)}
+    return {"swings": _swings(read.steered(head), prompts, changes)}
 
 
-@kept("steered-heads", version=3)
-def other_swing_arrays(read: Reading, clean: Survey, heads: Sequence[Head]) -> dict[str, np.ndarray]:
+@kept("steered-heads", version=4)
+def other_swing_arrays(read: Reading, prompts: CategoryPrompts, heads: Sequence[Head]) -> dict[str, np.ndarray]:
     """Return the swing of each head by its own negative eigenvalues."""
     swings = []
     for head in track(heads, "other heads steered"):
         scores = read.steered(head)
-        swings.append(_swings(scores, clean, head, negative_part(scores.values)[None])[0])
+        swings.append(_swings(scores, prompts, negative_part(scores.values)[None])[0])
     return {"swings": np.array(swings)}
 
 
@@ -213,7 +211,8 @@ def other_swing_arrays(read: Reading, clean: Survey, heads: Sequence[Head]) -> d
 def steered_loss_arrays(checkpoint: Checkpoint, tokens: Tensor, head: Head, pattern: Tensor) -> dict[str, np.ndarray]:
     """Return the mean next-token loss with a head's pattern replaced, in nats."""
     losses = []
-    for some, steered in zip(tokens.split(8), pattern.split(8), strict=True):
+    at_once = checkpoint.sizes.prompts_at_once(tokens.shape[1], FEWEST_FOR_LOGITS)
+    for some, steered in zip(tokens.split(at_once), pattern.split(at_once), strict=True):
         edits = {pattern_name(head.layer): _replacing(head, steered)}
         logits = checkpoint.run(some, edits)["logits"][:, :-1].float().cpu()
         targets = some[:, 1:].flatten()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Evidence = TypeVar("Evidence")
 Measure = TypeVar("Measure")
-PROMPTS_AT_ONCE = 16
+FEWEST_AT_ONCE = 16
 
 
 def assessed(evidence: Mapping[str, Evidence], measure: Callable[[Evidence], Measure]) -> dict[str, Measure]:
@@ -117,11 +117,13 @@ def pattern_arrays(checkpoint: Checkpoint, prompts: CategoryPrompts, head: Head)
     """Return a head's attention [prompt, query, key] on prompts."""
     tokens = torch.from_numpy(np.asarray(prompts.tokens))
     names = [pattern_name(head.layer)]
-    runs = [patterns_of(checkpoint.run(some, record=names), [head])[0] for some in tokens.split(PROMPTS_AT_ONCE)]
+    at_once = checkpoint.sizes.prompts_at_once(prompts.length, FEWEST_AT_ONCE)
+    runs = [patterns_of(checkpoint.run(some, record=names), [head])[0] for some in tokens.split(at_once)]
     return {"pattern": np.concatenate(runs)}
 
 
 @kept("pairs", version=3)
 def pair_arrays(checkpoint: Checkpoint, pairs: MatchedPairs, heads: tuple[Head, ...]) -> dict[str, np.ndarray]:
     """Return what heads give to BOS from the last position of matched pairs: [head, side, pair]."""
-    return {"bos": survey_pairs(checkpoint, pairs, heads).bos}
+    at_once = checkpoint.sizes.prompts_at_once(pairs.without.length, FEWEST_AT_ONCE)
+    return {"bos": survey_pairs(checkpoint, pairs, heads, at_once).bos}

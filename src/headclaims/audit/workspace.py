@@ -23,7 +23,7 @@ from headclaims.progress import track
 from headclaims.prompts.category import CategoryPrompts, category_prompts, recorded_prompts
 from headclaims.prompts.words import WordList, WordLists
 
-PROMPTS_AT_ONCE = 8
+FEWEST_AT_ONCE = 8
 MOST_AT_ONCE = 2**28
 """Numbers of patterns that are held in memory for all layers at once; beyond, one layer at a time."""
 
@@ -169,7 +169,8 @@ class Workspace:
     def _attention_of(self, heads: Sequence[Head]) -> np.ndarray:
         """Run the model and return patterns [head, prompt, query, key]."""
         names = [pattern_name(layer) for layer in sorted({head.layer for head in heads})]
-        batches = track(self.tokens.split(PROMPTS_AT_ONCE), "attention")
+        at_once = self.checkpoint.sizes.prompts_at_once(self.prompts.length, FEWEST_AT_ONCE)
+        batches = track(self.tokens.split(at_once), "attention")
         return np.concatenate([patterns_of(self.checkpoint.run(some, record=names), heads) for some in batches], axis=1)
 
     @cached_property
@@ -211,8 +212,9 @@ class Workspace:
 
 def _patterns(checkpoint: Checkpoint, prompts: CategoryPrompts) -> Iterator[tuple[slice, Tensor]]:
     """Yield patterns of all heads [prompt, head, query, key], a few prompts at a time."""
-    for start in track(range(0, len(prompts), PROMPTS_AT_ONCE), "attention of all heads"):
-        chosen = slice(start, start + PROMPTS_AT_ONCE)
+    at_once = checkpoint.sizes.prompts_at_once(prompts.length, FEWEST_AT_ONCE)
+    for start in track(range(0, len(prompts), at_once), "attention of all heads"):
+        chosen = slice(start, start + at_once)
         if prompts.tokens is None:
             patterns = checkpoint.attention_patterns(None)[:, torch.from_numpy(prompts.numbers[chosen])]
         else:

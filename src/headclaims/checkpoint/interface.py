@@ -20,6 +20,8 @@ from headclaims.checkpoint.weights import QKWeights
 from headclaims.errors import NotAssessable
 
 Edit = Callable[[Tensor], Tensor]
+NUMBERS_AT_ONCE = 2**22
+"""Numbers of patterns of all heads that one run of a model is made for: 16 MiB."""
 
 
 class Capability(StrEnum):
@@ -43,6 +45,13 @@ class Sizes:
     d_head: int
     d_vocab: int | None = None
     n_ctx: int | None = None
+
+    def prompts_at_once(self, length: int, fewest: int) -> int:
+        """Return how many prompts of a length to run at once: as many as `NUMBERS_AT_ONCE` allows, at least `fewest`.
+
+        Beginning a run takes a small model longer than the run itself.
+        """
+        return max(fewest, NUMBERS_AT_ONCE // (self.n_layers * self.n_heads * length**2))
 
 
 @dataclass(frozen=True, order=True)

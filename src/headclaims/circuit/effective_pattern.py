@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headclaims.circuit.qk_circuit import QKCircuit, RotationAt, causal_scores
+from headclaims.circuit.qk_circuit import QKCircuit, RotationAt, causal, causal_scores
 
 
 def effective_pattern(
@@ -27,10 +27,14 @@ def effective_pattern(
     """
     length = token_at.shape[1]
     at_position = torch.from_numpy(token_at)
+    if rotation(0) is None:  # learned positions: the same at all offsets
+        by_token = circuit.scores(E, E)
+        return causal(by_token[at_position[:, :, None], at_position[:, None, :]]).softmax(dim=-1).numpy()
 
     def at_offset(offset: int) -> Float[Tensor, "prompt row"]:
         R = rotation(offset)
-        by_token = (circuit if R is None else circuit.at_offset(R)).scores(E, E)
+        assert R is not None
+        by_token = circuit.at_offset(R).scores(E, E)
         return by_token[at_position[:, offset:], at_position[:, : length - offset]]
 
     scores = causal_scores(len(token_at), length, at_offset)

@@ -70,6 +70,12 @@ class QKCircuit:
         return q @ k.mT * self.scale
 
 
+def causal(scores: Float[Tensor, "prompt query key"]) -> Float[Tensor, "prompt query key"]:
+    """Return scores with −∞ for keys after their query."""
+    ahead = torch.ones(scores.shape[1:], dtype=torch.bool).triu(1)
+    return scores.masked_fill(ahead, -torch.inf)
+
+
 def causal_scores(
     n_prompts: int, length: int, at_offset: Callable[[int], Float[Tensor, "prompt row"]]
 ) -> Float[Tensor, "prompt query key"]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from headclaims.circuit.qk_circuit import QKCircuit, RotationAt, causal_scores
+from headclaims.circuit.qk_circuit import QKCircuit, RotationAt, causal, causal_scores
 from headclaims.statistics.resampling import OverUnits
 
 
@@ -61,10 +61,15 @@ def part_scores(
     sign = 1.0 if part is QKPart.SYMMETRIC else -1.0
     length = x.shape[1]
     q, k = x @ circuit.W_Q, x @ circuit.W_K
+    if rotation(0) is None:  # learned positions: the same at all offsets
+        bare = q @ k.mT
+        of_biases = (q @ circuit.b_K)[:, :, None] + (k @ circuit.b_Q)[:, None, :] + circuit.b_Q @ circuit.b_K
+        return causal(((bare + sign * bare.mT) / 2 + of_biases) * circuit.scale)
 
     def at_offset(offset: int) -> Float[Tensor, "prompt row"]:
         R = rotation(offset)
-        turned, b_Q = (q, circuit.b_Q) if R is None else (q @ R, circuit.b_Q @ R)
+        assert R is not None
+        turned, b_Q = q @ R, circuit.b_Q @ R
         bare = (turned[:, offset:] * k[:, : length - offset]).sum(-1)
         exchanged = (turned[:, : length - offset] * k[:, offset:]).sum(-1)
         biases = turned[:, offset:] @ circuit.b_K + k[:, : length - offset] @ b_Q + b_Q @ circuit.b_K

@@ -101,7 +101,8 @@ def agreements(
     """
 
     def of(tokens: Mapping[int, str]) -> Float[np.ndarray, " seed"]:
-        return np.array([agreement(community, tokens) for community in by_seed])
+        categories = _categories(tokens)
+        return np.array([_agreement(_members(community, tokens), categories) for community in by_seed])
 
     rest = [{token: name for token, name in label.items() if name != out} for out in dict.fromkeys(label.values())]
     each = of(label)
@@ -114,7 +115,10 @@ def agreement(community: Int[np.ndarray, " token"], label: Mapping[int, str]) ->
 
     0 is chance level, 1 identity. Raises NotAssessable where the extra is missing.
     """
-    members, categories = _numbered(community, label)
+    return _agreement(_members(community, label), _categories(label))
+
+
+def _agreement(members: Int[np.ndarray, " labelled"], categories: Int[np.ndarray, " labelled"]) -> float:
     shape = int(categories.max()) + 1, int(members.max()) + 1
     table = np.bincount(categories * shape[1] + members, minlength=shape[0] * shape[1])
     return float(_adjusted(table[None], shape)[0])
@@ -127,34 +131,36 @@ def permuted_medians(
 
     Raises NotAssessable where the extra is missing.
     """
-    by_permutation = [permuted_agreements(community, label, n, seed) for community in by_seed]
-    return np.asarray(np.median(by_permutation, axis=0))
+    return np.asarray(np.median(permuted_agreements(by_seed, label, n, seed), axis=0))
 
 
 def permuted_agreements(
-    community: Int[np.ndarray, " token"], label: Mapping[int, str], n: int, seed: int
-) -> Float[np.ndarray, " permutation"]:
-    """Compute the `agreement` under n random permutations of the labels among the labelled tokens.
+    by_seed: Int[np.ndarray, "seed token"], label: Mapping[int, str], n: int, seed: int
+) -> Float[np.ndarray, "seed permutation"]:
+    """Compute each seed's `agreement` under n random permutations of the labels among the labelled tokens.
 
     Raises NotAssessable where the extra is missing.
     """
-    members, categories = _numbered(community, label)
-    shape, generator = (int(categories.max()) + 1, int(members.max()) + 1), np.random.default_rng([seed, 6])
-    tables = [
-        np.bincount(generator.permutation(categories) * shape[1] + members, minlength=shape[0] * shape[1])
-        for _ in range(n)
-    ]
-    return _adjusted(np.stack(tables), shape)
+    categories, generator = _categories(label), np.random.default_rng([seed, 6])
+    permuted = np.stack([generator.permutation(categories) for _ in range(n)])
+
+    def of(members: Int[np.ndarray, " labelled"]) -> Float[np.ndarray, " permutation"]:
+        shape = int(categories.max()) + 1, int(members.max()) + 1
+        size = shape[0] * shape[1]
+        cells = permuted * shape[1] + members + size * np.arange(n)[:, None]
+        return _adjusted(np.bincount(cells.ravel(), minlength=n * size).reshape(n, size), shape)
+
+    return np.stack([of(_members(community, label)) for community in by_seed])
 
 
-def _numbered(
-    community: Int[np.ndarray, " token"], label: Mapping[int, str]
-) -> tuple[Int[np.ndarray, " labelled"], Int[np.ndarray, " labelled"]]:
-    """Return the community and the category of each labelled token, as numbers from 0."""
-    tokens = list(label)
-    _, members = np.unique(community[tokens], return_inverse=True)
-    _, categories = np.unique([label[token] for token in tokens], return_inverse=True)
-    return members, categories
+def _members(community: Int[np.ndarray, " token"], label: Mapping[int, str]) -> Int[np.ndarray, " labelled"]:
+    """Return the community of each labelled token, as numbers from 0."""
+    return np.asarray(np.unique(community[list(label)], return_inverse=True)[1])
+
+
+def _categories(label: Mapping[int, str]) -> Int[np.ndarray, " labelled"]:
+    """Return the category of each labelled token, as numbers from 0."""
+    return np.asarray(np.unique(list(label.values()), return_inverse=True)[1])
 
 
 def _adjusted(tables: Int[np.ndarray, "table cell"], shape: tuple[int, int]) -> Float[np.ndarray, " table"]:

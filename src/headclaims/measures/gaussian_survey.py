@@ -175,10 +175,11 @@ def gaussian_survey_arrays(
 class _ByCounts:
     """Prompts by query token: how often each row sees each token, and how often at a position of its target.
 
-    Without positions a row's attention depends on these counts alone.
+    Without positions a row's attention depends on these counts alone. For each query token there are the tokens that
+    any of its rows see, and the counts of these: `seen` of all rows, then `target` of all rows.
     """
 
-    rows: Sequence[tuple[int, Float[Tensor, "_ token"], Float[Tensor, "_ token"]]]
+    rows: Sequence[tuple[int, Int[Tensor, " seen"], Float[Tensor, "_ seen"]]]
     n_rows: int
 
     @classmethod
@@ -189,23 +190,24 @@ class _ByCounts:
         seen = (np.tri(length) @ one_hot).reshape(-1, n_tokens)
         target = (prompts.target.astype(float) @ one_hot).reshape(-1, n_tokens)
         query = token_at.reshape(-1)
-        rows = [
-            (token, torch.from_numpy(seen[query == token]), torch.from_numpy(target[query == token]))
-            for token in np.unique(query).tolist()
-        ]
+        rows = []
+        for token in np.unique(query).tolist():
+            both = np.concatenate([seen[query == token], target[query == token]])
+            (columns,) = np.nonzero(both.any(axis=0))
+            rows.append((token, torch.from_numpy(columns), torch.from_numpy(both[:, columns])))
         return cls(rows, len(query))
 
     def __call__(
         self, q: Float[Tensor, "draw token d_head"], k: Float[Tensor, "draw token d_head"], scale: float
     ) -> Float[Tensor, " draw"]:
         """Return each draw's category score: −ln of the target's share of exp(score), the mean over rows."""
-        scores = (q @ k.mT).double() * scale
-        weights = (scores - scores.amax(dim=-1, keepdim=True)).exp()
+        scores = q @ k.mT
         total = torch.zeros(len(q), dtype=torch.float64)
-        for token, seen, target in self.rows:
-            of_key = weights[:, token].T
-            share = (target @ of_key) / (seen @ of_key)
-            total -= share.clamp_min(SCORE_FLOOR).log().sum(dim=0)
+        for token, columns, counts in self.rows:
+            of_key = scores[:, token].index_select(1, columns).double().mul_(scale)
+            weights = of_key.sub_(of_key.amax(dim=1, keepdim=True)).exp_()
+            seen, target = (weights @ counts.T).chunk(2, dim=1)
+            total -= (target / seen).clamp_min_(SCORE_FLOOR).log_().sum(dim=1)
         return total / self.n_rows
 
 

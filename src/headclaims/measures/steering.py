@@ -23,6 +23,7 @@ from headclaims.circuit.scatter import Eigenspace
 from headclaims.circuit.symmetric_scores import QKPart, part_scores
 from headclaims.measures.category_blocks import block_auc
 from headclaims.measures.category_score import Survey
+from headclaims.prompts.category import CategoryPrompts, kin
 from headclaims.statistics.resampling import Resampled, Smallest
 
 ALPHAS = (1.1, 1.0, 0.5, 0.0, -0.5, -1.0)
@@ -125,24 +126,23 @@ class SteeredScores:
         length, d_head = x.shape[1], circuit.W_Q.shape[1]
         circuit, basis = circuit.on_span()
         x = x @ basis
-        parts, queries, keys = [], [], []
-        values, y = None, torch.empty(0)
-        for offset in range(length):
-            R = rotation(offset)
-            if values is None or R is not None:
-                space = Eigenspace.of(circuit if R is None else circuit.at_offset(R))
-                values = space.values.numpy() if values is None else values
-                size = space.values.abs()
-                if author:  # what is dropped counts nothing, and columns stay those of all eigenvalues
-                    size = torch.where(size >= size.topk(min(d_head, len(size))).values[-1], size, 0.0)
-                y = x @ (space.vectors.float() * size.sqrt().float())
-                sign = space.values.sign().float()
-            parts.append(y[:, offset:] * y[:, : length - offset] * sign)
-            queries.append(torch.arange(offset, length))
-            keys.append(torch.arange(0, length - offset))
+        at_offset = {offset: rotation(offset) for offset in range(length)}
+        query, key = torch.tril_indices(length, length)
+        contributions = torch.empty(len(x), len(query), min(x.shape[-1], 2 * d_head))
+        values = None
+        # With learned positions all pairs have the same eigenvectors.
+        for offset, R in at_offset.items() if at_offset[0] is not None else [(None, None)]:
+            space = Eigenspace.of(circuit if R is None else circuit.at_offset(R))
+            values = space.values.numpy() if values is None else values
+            size = space.values.abs()
+            if author:  # what is dropped counts nothing, and columns stay those of all eigenvalues
+                size = torch.where(size >= size.topk(min(d_head, len(size))).values[-1], size, 0.0)
+            y = x @ (space.vectors.float() * size.sqrt().float())
+            pair = torch.arange(len(query)) if offset is None else (query - key == offset).nonzero()[:, 0]
+            contributions[:, pair] = y[:, query[pair]] * y[:, key[pair]] * space.values.sign().float()
         scores = part_scores(circuit, x, rotation, QKPart.SYMMETRIC)
         assert values is not None
-        contributions, rows = torch.cat(parts, dim=1), (torch.cat(queries), torch.cat(keys))
+        rows = query, key
         if author:
             scores = part_scores(circuit, x, rotation, QKPart.SKEW)
             scores[:, rows[0], rows[1]] += contributions.sum(dim=-1)
@@ -162,6 +162,29 @@ def self_preference(survey: Survey, head: Head) -> np.ndarray:
     position = survey.position(head)
     per_kin = survey.kin_mass[position] / np.maximum(survey.n_kin, 1)
     return np.asarray(survey.own[position] + survey.copy_mass[position] - per_kin)
+
+
+@dataclass(frozen=True)
+class MeanSelfPreference:
+    """The mean of `self_preference` over rows with kin, which is linear in a pattern: Σ A[i,j] · `weights`[i,j]."""
+
+    weights: Float[Tensor, "prompt query key"]
+
+    @classmethod
+    def on(cls, prompts: CategoryPrompts) -> MeanSelfPreference:
+        """Return it on some prompts; NaN where no row has kin."""
+        words, length = prompts.word_at, prompts.length
+        earlier = np.tri(length, k=-1, dtype=bool)
+        is_kin = np.pad(kin(prompts.words), (0, 1))[words[:, :, None], words[:, None, :]] & earlier
+        is_copy = (words[:, :, None] == words[:, None, :]) & (words >= 0)[:, None, :] & earlier
+        n_kin = is_kin.sum(axis=2, keepdims=True)
+        of_row = np.eye(length) + is_copy - is_kin / np.maximum(n_kin, 1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return cls(torch.from_numpy(of_row * (n_kin > 0) / np.float64((n_kin > 0).sum())))
+
+    def __call__(self, pattern: Float[Tensor, "prompt query key"]) -> float:
+        """Return the mean under a pattern."""
+        return float(torch.dot(pattern.double().flatten(), self.weights.flatten()))
 
 
 @dataclass(frozen=True)

@@ -180,15 +180,15 @@ def test_permuted_labels_are_of_the_same_numbers_and_seeded() -> None:
     label = {3: "a", 0: "a", 5: "b", 2: "b"}
     community = np.array([0, 9, 1, 0, 9, 1])  # of tokens 1 and 4, which have no label, no account is taken
     parted = agreement(community, {3: "a", 0: "b", 5: "a", 2: "b"})
-    found = permuted_agreements(community, label, n=300, seed=0)
+    (found,) = permuted_agreements(community[None], label, n=300, seed=0)
     assert found.shape == (300,)
     same = found > 0.9
     assert found[same] == pytest.approx(1)
     assert found[~same] == pytest.approx(parted)
     assert parted < 0
     assert 70 < same.sum() < 130  # 100 in the mean, give or take 8
-    assert np.array_equal(found, permuted_agreements(community, label, n=300, seed=0))
-    assert not np.array_equal(found, permuted_agreements(community, label, n=300, seed=1))
+    assert np.array_equal(found, permuted_agreements(community[None], label, n=300, seed=0)[0])
+    assert not np.array_equal(found, permuted_agreements(community[None], label, n=300, seed=1)[0])
 
 
 def test_permuted_agreements_are_scikit_learn_s() -> None:
@@ -196,12 +196,16 @@ def test_permuted_agreements_are_scikit_learn_s() -> None:
     draw = np.random.default_rng(8)
     label = {2 * i: f"category {i % 7}" for i in range(90)}
     community = draw.integers(5, size=180)
-    found = permuted_agreements(community, label, n=20, seed=3)
+    by_seed = np.stack([community, draw.integers(9, size=180)])
+    found, other = permuted_agreements(by_seed, label, n=20, seed=3)
     deals = np.random.default_rng([3, 6])
     categories = np.array([i % 7 for i in range(90)])
     expected = [adjusted_mutual_info_score(deals.permutation(categories), community[::2]) for _ in range(20)]
     assert found == pytest.approx(np.array(expected), abs=1e-12)
-    assert permuted_agreements(np.zeros(9, dtype=int), dict.fromkeys(range(4), "a"), 2, 0).tolist() == [1.0, 1.0]
+    deals = np.random.default_rng([3, 6])
+    expected = [adjusted_mutual_info_score(deals.permutation(categories), by_seed[1, ::2]) for _ in range(20)]
+    assert other == pytest.approx(np.array(expected), abs=1e-12)
+    assert permuted_agreements(np.zeros((1, 9), dtype=int), dict.fromkeys(range(4), "a"), 2, 0).tolist() == [[1, 1]]
 
 
 def test_agreement_over_seeds_is_the_median_and_leaves_categories_out_whole() -> None:

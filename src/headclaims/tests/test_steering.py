@@ -8,6 +8,7 @@ from headclaims.checkpoint.interface import Head
 from headclaims.measures.category_score import Survey, survey
 from headclaims.measures.steering import (
     ALPHAS,
+    MeanSelfPreference,
     Steered,
     SteeredMap,
     SteeredScores,
@@ -152,3 +153,4 @@ def test_statistics_by_loops() -> None:
     assert steered.kin_of_the_rest(-1.0) == pytest.approx(rest, abs=1e-6)
     one = steered.at[-1.0]
     assert self_preference(one, HEAD)[one.has_kin].mean() == pytest.approx(last, abs=1e-6)
+    assert MeanSelfPreference.on(clean.prompts)(torch.from_numpy(patterns[-1.0])) == pytest.approx(last, abs=1e-12)
