@@ -11,7 +11,7 @@ from torch import Tensor
 
 from headclaims.cache import kept
 from headclaims.checkpoint.interface import Capability
-from headclaims.circuit.effective_embedding import Variant, effective_embedding
+from headclaims.circuit.effective_embedding import Variant, effective_embedding, embedding_with
 from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.measures.layer_map import LayerMap
 from headclaims.vocabulary.cosine import SimilarityCurve, similarity_curve
@@ -43,7 +43,7 @@ def embedding(audit: Audit, variant: Variant) -> Tensor | None:
         return None
     if Capability.INTERVENTIONS in checkpoint.lacks:
         return effective_embedding(checkpoint, layer, None, audit.cache, Variant.ZERO)
-    return effective_embedding(checkpoint, layer, audit.words, audit.cache, variant)
+    return embedding_with(checkpoint, layer, audit.workspace.ablated_terms(layer, variant), audit.cache)
 
 
 def token_maps(audit: Audit) -> dict[Variant, TokenMap]:
@@ -55,9 +55,8 @@ def token_maps(audit: Audit) -> dict[Variant, TokenMap]:
     embeddings = {Variant.MEAN: primary}
     if not audit.settings.verdicts_only:
         for variant in (Variant.ZERO, Variant.AUTHOR):
-            embeddings[variant] = effective_embedding(
-                audit.checkpoint, audit.target.layer, audit.words, audit.cache, variant
-            )
+            terms = audit.workspace.ablated_terms(audit.target.layer, variant)
+            embeddings[variant] = embedding_with(audit.checkpoint, audit.target.layer, terms, audit.cache)
     return {
         variant: TokenMap(LayerMap(sets, E[sets.needed], turn, audit.settings.seed), E)
         for variant, E in embeddings.items()

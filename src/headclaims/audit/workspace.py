@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -40,6 +40,7 @@ class Workspace:
     lists: WordLists
     cache: Cache
     why: str | None = None
+    _terms: dict[tuple[int, Variant], AblatedTerms] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def word_list(self) -> WordList:
@@ -190,7 +191,9 @@ class Workspace:
 
     def ablated_terms(self, layer: int, variant: Variant = Variant.MEAN) -> AblatedTerms:
         """Return what stands in for the position embedding and the attention outputs before a layer."""
-        return ablated_terms(self.checkpoint, layer, self.words, variant, self.cache)
+        if (layer, variant) not in self._terms:
+            self._terms[layer, variant] = ablated_terms(self.checkpoint, layer, self.words, variant, self.cache)
+        return self._terms[layer, variant]
 
     @property
     def prompts_in_words(self) -> str:

@@ -39,6 +39,7 @@ class FullCheckpoint(Checkpoint):
         self.sizes = Sizes(cfg.n_layers, cfg.n_heads, cfg.d_model, cfg.d_head, cfg.d_vocab, cfg.n_ctx)
         self.lacks: dict[Capability, str] = {}
         self._scale_of: dict[int, float] = {}
+        self._token_of: dict[str, int | None] = {}
         modules = (name for name, _ in bridge.original_model.named_modules())
         if any(name.split(".")[-1] in QUERY_NORMS for name in modules):
             self.lacks[Capability.QK] = "queries and keys are normalised per head: the bilinear form is not the score"
@@ -98,9 +99,11 @@ class FullCheckpoint(Checkpoint):
 
     def single_token(self, text: str) -> int | None:
         """Return the id of a text that is one known token, otherwise None."""
-        ids = self._tokenizer.encode(text, add_special_tokens=False)
-        known = len(ids) == 1 and ids[0] != self._tokenizer.unk_token_id and ids[0] < (self.sizes.d_vocab or 0)
-        return int(ids[0]) if known else None
+        if text not in self._token_of:
+            ids = self._tokenizer.encode(text, add_special_tokens=False)
+            known = len(ids) == 1 and ids[0] != self._tokenizer.unk_token_id and ids[0] < (self.sizes.d_vocab or 0)
+            self._token_of[text] = int(ids[0]) if known else None
+        return self._token_of[text]
 
     @property
     def tokenizer(self) -> Any:

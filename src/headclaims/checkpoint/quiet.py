@@ -18,13 +18,16 @@ def quiet() -> Iterator[None]:
     """
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
+    loud = verbosity < logging.ERROR  # setting it takes a millisecond, as Python then forgets every logger's level
+    if loud:
+        logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.set_verbosity(verbosity)
+        if loud:
+            logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()

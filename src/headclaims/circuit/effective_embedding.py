@@ -51,7 +51,13 @@ def effective_embedding(
     `mean` and `author`, cannot be run; ValueError for `mean` without words.
     """
     checkpoint.require(Capability.EMBEDDING)
-    terms = ablated_terms(checkpoint, layer, words, variant, cache)
+    return embedding_with(checkpoint, layer, ablated_terms(checkpoint, layer, words, variant, cache), cache, batch)
+
+
+def embedding_with(
+    checkpoint: Checkpoint, layer: int, terms: AblatedTerms, cache: Cache, batch: int = 4096
+) -> Float[Tensor, "token d_model"]:
+    """Compute the same with terms that are known, or read it from the cache."""
     return torch.from_numpy(cache.call(embedding_arrays, Embedder(checkpoint, layer, batch), *terms)["E"])
 
 

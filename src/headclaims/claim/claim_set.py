@@ -17,7 +17,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -227,12 +227,16 @@ def _python_files(folder: Path) -> Iterator[Path]:
 def _marked(folder: Path) -> Iterator[tuple[str, Path]]:
     """Yield the ids that tests of a folder are marked with, read from their text, with their files."""
     for path in _python_files(folder):
-        try:
-            tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError):
-            continue  # pytest says what is wrong with it
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("mark.claim"):
-                for argument in node.args[:1]:
-                    if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                        yield argument.value, path
+        yield from ((claim_id, path) for claim_id in _ids_in(path.read_bytes()))
+
+
+@lru_cache
+def _ids_in(text: bytes) -> tuple[str, ...]:
+    """Return the ids that tests in a file's text are marked with; a process of many audits reads them once."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return ()  # pytest says what is wrong with it
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    first = [node.args[0] for node in calls if node.args and ast.unparse(node.func).endswith("mark.claim")]
+    return tuple(one.value for one in first if isinstance(one, ast.Constant) and isinstance(one.value, str))

@@ -102,9 +102,11 @@ def audit(claim_set: Path, options: Sequence[str], claims: Sequence[str] = ()) -
 def _settle() -> None:
     """Load what every audit needs, once, and take it out of the garbage collection that pytest asks for."""
     import torch
+    import transformers
 
     import headclaims.plugin.begin  # noqa: F401
 
     torch.set_num_threads(1)
+    transformers.utils.logging.set_verbosity_error()
     gc.collect()
     gc.freeze()

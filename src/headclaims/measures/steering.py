@@ -126,27 +126,32 @@ class SteeredScores:
         length, d_head = x.shape[1], circuit.W_Q.shape[1]
         circuit, basis = circuit.on_span()
         x = x @ basis
-        at_offset = {offset: rotation(offset) for offset in range(length)}
-        query, key = torch.tril_indices(length, length)
-        contributions = torch.empty(len(x), len(query), min(x.shape[-1], 2 * d_head))
-        values = None
-        # With learned positions all pairs have the same eigenvectors.
-        for offset, R in at_offset.items() if at_offset[0] is not None else [(None, None)]:
-            space = Eigenspace.of(circuit if R is None else circuit.at_offset(R))
-            values = space.values.numpy() if values is None else values
+
+        def parts(circuit: QKCircuit, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+            space = Eigenspace.of(circuit)
             size = space.values.abs()
             if author:  # what is dropped counts nothing, and columns stay those of all eigenvalues
                 size = torch.where(size >= size.topk(min(d_head, len(size))).values[-1], size, 0.0)
             y = x @ (space.vectors.float() * size.sqrt().float())
-            pair = torch.arange(len(query)) if offset is None else (query - key == offset).nonzero()[:, 0]
-            contributions[:, pair] = y[:, query[pair]] * y[:, key[pair]] * space.values.sign().float()
+            return space.values, y[:, query] * (y * space.values.sign().float())[:, key]
+
+        turns = [R for R in (rotation(offset) for offset in range(length)) if R is not None]
+        if turns:
+            rows = [torch.arange(offset, length) for offset in range(length)]
+            query, key = torch.cat(rows), torch.cat([row - offset for offset, row in enumerate(rows)])
+            each = [
+                parts(circuit.at_offset(R), row, row - d) for d, (R, row) in enumerate(zip(turns, rows, strict=True))
+            ]
+            values, contributions = each[0][0].numpy(), torch.cat([of for _, of in each], dim=1)
+        else:  # all pairs have the same eigenvectors
+            query, key = torch.tril_indices(length, length)
+            of_all, contributions = parts(circuit, query, key)
+            values = of_all.numpy()
         scores = part_scores(circuit, x, rotation, QKPart.SYMMETRIC)
-        assert values is not None
-        rows = query, key
         if author:
             scores = part_scores(circuit, x, rotation, QKPart.SKEW)
-            scores[:, rows[0], rows[1]] += contributions.sum(dim=-1)
-        return cls(scores, contributions, values, rows)
+            scores[:, query, key] += contributions.sum(dim=-1)
+        return cls(scores, contributions, values, (query, key))
 
     def patterns(self, alpha: float, changes: Weights) -> Iterator[Float[Tensor, "prompt query key"]]:
         """Yield the attention pattern under each change: eigenvalue k times 1 + (α − 1) · `changes[change, k]`."""
