@@ -73,6 +73,7 @@ def audit_files(claim_sets: Sequence[Path], options: Sequence[str], claims: Sequ
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             status = pytest.main(arguments, plugins=[_Selected(claims)] if claims else [])
         gc.collect(0)
+        _spare_what_stays()
         paths = sorted(path for path in Path(reports).rglob("*") if path.is_file())
         files = {str(path.relative_to(reports)): path.read_text(encoding="utf-8") for path in paths}
     said = [line for line in printed.getvalue().splitlines() if line.strip()]
@@ -100,7 +101,7 @@ def audit(claim_set: Path, options: Sequence[str], claims: Sequence[str] = ()) -
 
 @cache
 def _settle() -> None:
-    """Load what every audit needs, once, and take it out of the garbage collection that pytest asks for."""
+    """Load what every audit needs, and settle what an audit would otherwise settle for itself."""
     import torch
     import transformers
 
@@ -108,5 +109,10 @@ def _settle() -> None:
 
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
+
+
+@cache
+def _spare_what_stays() -> None:
+    """Take what the first audit has loaded out of all garbage collections: each would look through it again."""
     gc.collect()
     gc.freeze()

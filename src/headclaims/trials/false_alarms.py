@@ -1,8 +1,9 @@
 """False alarms: how often claims come out of heads that mean nothing, in each kind of audit.
 
 `headclaims trials false-alarms [N]` audits N random checkpoints (`checkpoint.planted.random_weights`) in each of eight
-strata: with a clustered embedding or not, at L1H5 or with `--head auto`, under either word list. Prompts are of 32
-tokens, 16 at a named head and 40 under auto. Of each claim two outcomes are counted:
+strata: with a clustered embedding or not, at L1H5 or with `--head auto`, under either word list. A checkpoint has two
+layers of ten heads of width 8, so that eight hundred audits are done within twenty minutes by two processors. Prompts
+are of 32 tokens, 16 at a named head and 40 under auto. Of each claim two outcomes are counted:
 
 - *found*, as the headline counts: what it should be in at most 5 % of checkpoints;
 - *alone*: supported, with an unadjusted p ≤ 0.05 against all its nulls and no flag that keeps it from being found.
@@ -29,7 +30,7 @@ import numpy as np
 from scipy import stats
 from tabulate import tabulate
 
-from headclaims.checkpoint.planted.random_weights import save_random
+from headclaims.checkpoint.planted.random_weights import Sizes, save_random
 from headclaims.files import as_json, write_atomically
 from headclaims.fleet.cluster import in_workers
 from headclaims.fleet.workers import audit
@@ -41,6 +42,7 @@ from headclaims.statistics.verdict import Verdict
 from headclaims.trials.folder import README, TRIALS
 
 CHECKPOINTS = 100  # a stratum
+SIZES = Sizes(2, 10, 8, 128)  # twenty heads, of which each is the most extreme one with a chance of exactly 5 %
 NOMINAL, LEVEL = 0.05, 0.01
 MARKS = ("<!-- false alarms -->", "<!-- end of false alarms -->")
 
@@ -99,7 +101,7 @@ def outcome(entry: ClaimEntry) -> Outcome:
 def run(job: Job) -> list[Outcome]:
     """Draw a random checkpoint, audit it, and return the outcome of each claim."""
     with tempfile.TemporaryDirectory() as folder:
-        save_random(Path(folder), job.seed, job.stratum.clustered)
+        save_random(Path(folder), job.seed, job.stratum.clustered, SIZES)
         record = audit(job.claim_set, ["--checkpoint", folder, *job.stratum.options(job.seed)])
     return [outcome(ClaimEntry.from_json(entry)) for entry in record["claims"]]
 
