@@ -99,15 +99,14 @@ def agreements(
     A category is left out with all its tokens; the communities, which are of all tokens, stay. Raises NotAssessable
     where the extra is missing.
     """
-
-    def of(tokens: Mapping[int, str]) -> Float[np.ndarray, " seed"]:
-        categories = _categories(tokens)
-        return np.array([_agreement(_members(community, tokens), categories) for community in by_seed])
-
-    rest = [{token: name for token, name in label.items() if name != out} for out in dict.fromkeys(label.values())]
-    each = of(label)
-    median = OverUnits("categories", float(np.median(each)), np.array([np.median(of(tokens)) for tokens in rest]))
-    return Within(median, -1.0, 1.0), each
+    categories = _categories(label)
+    tables = [_table(_members(community, label), categories) for community in by_seed]
+    each = np.array([_agreement(table) for table in tables])
+    left_out = [
+        np.median([_agreement(np.delete(table, category, axis=0)) for table in tables])
+        for category in dict.fromkeys(categories.tolist())
+    ]
+    return Within(OverUnits("categories", float(np.median(each)), np.array(left_out)), -1.0, 1.0), each
 
 
 def agreement(community: Int[np.ndarray, " token"], label: Mapping[int, str]) -> float:
@@ -115,13 +114,21 @@ def agreement(community: Int[np.ndarray, " token"], label: Mapping[int, str]) ->
 
     0 is chance level, 1 identity. Raises NotAssessable where the extra is missing.
     """
-    return _agreement(_members(community, label), _categories(label))
+    return _agreement(_table(_members(community, label), _categories(label)))
 
 
-def _agreement(members: Int[np.ndarray, " labelled"], categories: Int[np.ndarray, " labelled"]) -> float:
+def _table(
+    members: Int[np.ndarray, " labelled"], categories: Int[np.ndarray, " labelled"]
+) -> Int[np.ndarray, "category community"]:
+    """Count labelled tokens by category and community."""
     shape = int(categories.max()) + 1, int(members.max()) + 1
-    table = np.bincount(categories * shape[1] + members, minlength=shape[0] * shape[1])
-    return float(_adjusted(table[None], shape)[0])
+    return np.bincount(categories * shape[1] + members, minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def _agreement(table: Int[np.ndarray, "category community"]) -> float:
+    """Compute the `agreement` of the tokens that a table counts; communities without any are none."""
+    table = table[:, table.any(axis=0)]
+    return float(_adjusted(table.reshape(1, -1), table.shape)[0])
 
 
 def permuted_medians(
