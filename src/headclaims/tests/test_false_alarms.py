@@ -141,7 +141,6 @@ def test_audits_in_processes_are_those_alone() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_a_tenth_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten checkpoints a stratum: more than three of ten in one would refute 5 % at the 1 % level."""
     monkeypatch.chdir(tmp_path)
