@@ -31,3 +31,8 @@ def quiet() -> Iterator[None]:
             logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+def quiet_for_good() -> None:
+    """Suppress warnings and advice of `transformers` in this process, which is the engine's own."""
+    transformers.utils.logging.set_verbosity_error()

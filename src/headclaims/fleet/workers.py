@@ -103,12 +103,12 @@ def audit(claim_set: Path, options: Sequence[str], claims: Sequence[str] = ()) -
 def _settle() -> None:
     """Load what every audit needs, and settle what an audit would otherwise settle for itself."""
     import torch
-    import transformers
 
     import headclaims.plugin.begin  # noqa: F401
+    from headclaims.checkpoint.quiet import quiet_for_good
 
     torch.set_num_threads(1)
-    transformers.utils.logging.set_verbosity_error()
+    quiet_for_good()
 
 
 @cache
