@@ -5,7 +5,8 @@ import torch
 
 from claims.benchmarks.conftest import D_HEAD
 from headclaims.benchmarks.yardsticks import bare_products, fastest, random_factors
-from headclaims.vocabulary.scores import TokenScores, sweep_heads
+from headclaims.vocabulary.scores import sweep_heads
+from headclaims.vocabulary.token_scores import TokenScores
 
 TOKENS = 16_384
 

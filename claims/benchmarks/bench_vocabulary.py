@@ -7,7 +7,8 @@ from claims.benchmarks.conftest import D_HEAD, D_MODEL, VOCABULARY
 from headclaims.benchmarks.yardsticks import random_factors, random_head
 from headclaims.vocabulary import tiles
 from headclaims.vocabulary.cosine import similarity_curve
-from headclaims.vocabulary.scores import TokenScores, sweep
+from headclaims.vocabulary.scores import sweep
+from headclaims.vocabulary.token_scores import TokenScores
 
 TOP = 10
 

@@ -29,6 +29,7 @@ def of_all_heads(claim, surveyed, templates, target, statistic, measure, of_scor
         value,
         measured=measured() | gaussian.quantiles(gaussian_survey_95=0.95),
         about_all_heads=True,
+        note=surveyed.scored_on,
         nulls=[nulls.permuted_labels(of_scores), gaussian],
         variants=[claim.variant(name, statistic, value) for name, value in on_templates.items()],
     )

@@ -6,7 +6,7 @@ from headclaims import Similarity, Variant, peak, score_by_similarity
 
 
 @pytest.mark.claim("similarity-peak-below-one")
-def test_similarity_peak_below_one(claim, audit, sets, maps, circuit, vocabulary_curve):
+def test_similarity_peak_below_one(claim, audit, sets, maps, score, vocabulary_curve):
     """Against the own score, the mean score by similarity rises to a maximum of its own, and falls before similarity 1.
 
     That is judged on common words; the same over all pairs of the vocabulary is recorded beside it.
@@ -15,10 +15,10 @@ def test_similarity_peak_below_one(claim, audit, sets, maps, circuit, vocabulary
 
     def height(token_map, by_column=False):
         layer = token_map.layer
-        return peak(layer.common_scores(circuit), layer.bins, by_column)
+        return peak(layer.common_scores(score), layer.bins, by_column)
 
     layer, found = maps[Variant.MEAN].layer, height(maps[Variant.MEAN])
-    curve = score_by_similarity(layer.common_scores(circuit), layer.bins)
+    curve = score_by_similarity(layer.common_scores(score), layer.bins)
     others = {f"E {variant.value}": height(maps[variant]) for variant in maps if variant is not Variant.MEAN}
     others["author"] = height(maps[Variant.MEAN], by_column=True)
     claim.draw(similarity=lambda: Similarity.of(curve, vocabulary_curve))

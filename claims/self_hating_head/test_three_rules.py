@@ -95,7 +95,8 @@ def test_falls_back_to_bos(claim, audit, pairs, templates, target):
     def of_others():
         return np.array([bos_fallback(pairs, head)[1].value for head in others])
 
-    on_templates = assessed(templates.pairs, lambda parted: bos_fallback(parted, target))
+    others_in_front = {**templates.pairs, **audit.bare_pairs}
+    on_variants = assessed(others_in_front, lambda drawn: bos_fallback(drawn, target))
     claim.check(
         "paired_difference",
         difference,
@@ -103,7 +104,7 @@ def test_falls_back_to_bos(claim, audit, pairs, templates, target):
         nulls=[audit.nulls.draw(OTHER_HEADS, of_others, heads=others)],
         variants=[
             of_both(claim, name, ("paired_difference", of_pairs.value), ("bos_without_kin", without.value))
-            for name, (without, of_pairs) in on_templates.items()
+            for name, (without, of_pairs) in on_variants.items()
         ],
     )
 

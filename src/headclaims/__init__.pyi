@@ -15,9 +15,11 @@ from .audit.token_sets import Sets as Sets
 from .cache import kept as kept
 from .checkpoint.interface import Checkpoint as Checkpoint
 from .checkpoint.interface import Head as Head
+from .checkpoint.saving import save_attention as save_attention
 from .circuit.effective_embedding import Variant as Variant
 from .circuit.eigenspectrum import HeadSpectra as HeadSpectra
 from .circuit.eigenspectrum import column_rank_ratio as column_rank_ratio
+from .circuit.head_score import HeadScore as HeadScore
 from .circuit.qk_circuit import QKCircuit as QKCircuit
 from .circuit.qk_circuit import span as span
 from .circuit.scatter import Eigenspace as Eigenspace
@@ -90,5 +92,5 @@ from .statistics.verdict import Threshold as Threshold
 from .statistics.verdict import VariantResult as VariantResult
 from .version import __version__ as __version__
 from .vocabulary.cosine import SimilarityCurve as SimilarityCurve
-from .vocabulary.scores import TokenScores as TokenScores
 from .vocabulary.scores import sweep as sweep
+from .vocabulary.token_scores import TokenScores as TokenScores

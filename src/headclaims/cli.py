@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from headclaims.errors import BadInput
+from headclaims.refusal import refusal
 
+DTYPES = ("float32", "bfloat16", "float16")
 FORMATS = ("text", "markdown", "json", "html")
 STUDIES = ("counterfeits", "coverage", "false-alarms", "power")
 BENCHMARKS = Path("reports/benchmarks")
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options, rest))
     except (BadInput, OSError) as error:
-        print(f"headclaims: {error}", file=sys.stderr)
+        print(refusal(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("headclaims: stopped; what is done is kept", file=sys.stderr)
@@ -44,6 +46,7 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     _audit_arguments(audit, whole=given[:1] == ["audit"])
+    _evidence_commands(commands)
     new = commands.add_parser("new", help="write a small claim set that runs into a new folder")
     new.add_argument("folder", type=Path, metavar="FOLDER", help="a new folder, or an empty one")
     new.set_defaults(run=lambda options, _: _new(options.folder))
@@ -89,6 +92,51 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     bench.add_argument("folder", nargs="?", type=Path, default=BENCHMARKS, help="of the records; default: %(default)s")
     bench.set_defaults(run=lambda options, _: _bench(options.folder))
     return parser
+
+
+def _evidence_commands(commands: Any) -> None:
+    """Add the subcommands that write evidence for those who don't have the model."""
+    record = commands.add_parser("record", help="write a model's attention on a text into a file that can be audited")
+    record.add_argument("checkpoint", metavar="MODEL", help="hub id, local folder, .gguf file or planted")
+    record.add_argument("--text", type=Path, required=True, metavar="FILE", help="a prompt a line")
+    record.add_argument("--no-bos", action="store_true", help="prompts begin with their text; default: with BOS")
+    record.add_argument("--layers", type=_layers, metavar="0,1", help="default: all")
+    record.add_argument(
+        "--dtype", choices=DTYPES, default=DTYPES[0], help="that patterns are stored in; default: %(default)s"
+    )
+    record.add_argument("--device", default="cpu", metavar="D", help="torch device the model runs on")
+    record.set_defaults(run=lambda options, _: _record(options))
+    extract = commands.add_parser("extract", help="write the query and key weights of some layers into such a file")
+    extract.add_argument("checkpoint", metavar="MODEL", help="hub id, local folder, .gguf file or planted")
+    extract.add_argument("--layers", type=_layers, required=True, metavar="0,1")
+    extract.add_argument(
+        "--embedding", action="store_true", help="of GPT-2 also the token embedding, and the MLPs before the deepest"
+    )
+    extract.set_defaults(run=lambda options, _: _extract(options))
+    for command, kind in ((record, "attention"), (extract, "weights")):
+        command.add_argument("--output", type=Path, metavar="O", help=f"default: <model>-{kind}.safetensors")
+        command.add_argument("--revision", metavar="R", help="branch, tag or commit of a hub id")
+
+
+def _record(options: argparse.Namespace) -> int:
+    from headclaims.checkpoint.recording import record
+
+    o = options
+    print(record(o.checkpoint, o.text, o.output, o.layers, not o.no_bos, o.dtype, o.revision, o.device))
+    return 0
+
+
+def _extract(options: argparse.Namespace) -> int:
+    from headclaims.checkpoint.extract import extract
+
+    print(extract(options.checkpoint, options.layers, options.output, options.embedding, options.revision))
+    return 0
+
+
+def _layers(text: str) -> list[int]:
+    if not all(part.isascii() and part.isdecimal() and len(part) < 7 for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r}; wanted layers from 0, with commas between")
+    return [int(part) for part in text.split(",")]
 
 
 def _audit_arguments(parser: argparse.ArgumentParser, whole: bool) -> None:

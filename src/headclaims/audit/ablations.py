@@ -17,7 +17,7 @@ from headclaims.cache import kept
 from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.circuit.effective_embedding import Variant
 from headclaims.circuit.effective_pattern import effective_pattern
-from headclaims.circuit.qk_circuit import QKCircuit
+from headclaims.circuit.head_score import HeadScore
 from headclaims.measures.ablation import AblationRuns, Component, Kind, Part
 from headclaims.measures.ablation_effects import (
     effect,
@@ -145,11 +145,16 @@ class Ablations:
         embedded: Sequence[Tensor] = checkpoint.embed_alone_at(torch.from_numpy(distinct), layers, *terms)  # type: ignore[assignment]
         E = dict(zip(layers, embedded, strict=True))
         at_position = rows.reshape(tokens.shape)
-        weights = {layer: checkpoint.qk_weights(layer) for layer in layers}
-        circuits = [QKCircuit.of(weights[head.layer], head.index) for head in heads]
+        weights = {layer: checkpoint.score_weights(layer) for layer in layers}
         patterns = [
-            effective_pattern(circuit, E[head.layer], at_position, checkpoint.rotation)
-            for head, circuit in zip(heads, circuits, strict=True)
+            effective_pattern(
+                HeadScore.of(weights[head.layer], head.index),
+                E[head.layer],
+                at_position,
+                checkpoint.rotation_at(head.layer),
+                checkpoint.window(head.layer),
+            )
+            for head in heads
         ]
         return np.stack(patterns)
 

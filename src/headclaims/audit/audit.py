@@ -25,10 +25,11 @@ from headclaims.audit.token_map import TokenMap, token_maps, vocabulary_curve
 from headclaims.audit.token_sets import Sets
 from headclaims.audit.workspace import Workspace
 from headclaims.cache import Cache, kept
-from headclaims.checkpoint.interface import Capability, Checkpoint, Head, pattern_name, patterns_of
+from headclaims.checkpoint.interface import Capability, Checkpoint, Head, Source, in_words, pattern_name, patterns_of
 from headclaims.circuit.effective_embedding import Variant
 from headclaims.circuit.eigenspectrum import HeadSpectra
-from headclaims.circuit.qk_circuit import QKCircuit
+from headclaims.circuit.head_score import HeadScore
+from headclaims.circuit.qk_circuit import QKCircuit, Rotation
 from headclaims.circuit.symmetric_skew import largest_skew_self_score, random_vectors
 from headclaims.measures.category_score import Survey
 from headclaims.measures.layer_map import scatter_plane
@@ -40,6 +41,7 @@ from headclaims.prompts.matched import SuccessionPrompts, matched_pairs, success
 from headclaims.prompts.words import WordList
 from headclaims.vocabulary.cosine import SimilarityCurve
 
+MOST_NAMED = 12
 OFFSETS = (0, 1, 4, 16, 48)
 """Rotary offsets at which claims about W_QK are assessed: 0, and the others as variants."""
 
@@ -96,8 +98,9 @@ class Audit:
     @property
     def heads_lacking(self) -> str | None:
         """How many of the model's heads the survey holds, in words; None where it holds all."""
-        sizes = self.checkpoint.sizes
-        surveyed, model = len(self.workspace.attention_heads), sizes.n_layers * sizes.n_heads
+        surveyed, model = len(self.workspace.attention_heads), self.checkpoint.n_model_heads
+        if model is None:
+            return f"the evidence holds {surveyed} heads, and does not say how many the model has"
         return None if surveyed == model else f"the evidence holds {surveyed} of the model's {model} heads"
 
     def beside(self, heads: Sequence[Head], most: int | None = MOST_OTHER_HEADS) -> list[Head]:
@@ -114,7 +117,8 @@ class Audit:
     def attention(self, head: Head) -> np.ndarray:
         """Return a head's attention on the prompts: [prompt, query, key], rows summing to 1.
 
-        Raises NotAssessable where the evidence lacks the head's attention.
+        Of recorded prompts of different lengths it is NaN beyond the end of a shorter one. Raises NotAssessable where
+        the evidence lacks the head's attention.
         """
         return self.workspace.attention(head)
 
@@ -133,6 +137,11 @@ class Audit:
         """The target's query and key weights, folded and centred."""
         return QKCircuit.of(self.checkpoint.qk_weights(self.target.layer), self.target.index)
 
+    @cached_property
+    def score(self) -> HeadScore:
+        """What the target scores two tokens by: `qk`, with norms of queries and keys and a cap where there are any."""
+        return HeadScore.of(self.checkpoint.score_weights(self.target.layer), self.target.index)
+
     @property
     def spectra(self) -> AllSpectra:
         """Spectra of W_sym of all heads; raises NotAssessable where the target's weights are lacking."""
@@ -145,10 +154,17 @@ class Audit:
         return self.spectra.one(self.target)
 
     @cached_property
+    def offset_turns(self) -> dict[int, Rotation]:
+        """R of the target's layer at rotary offsets 0, 1, 4, 16 and 48, those that it sees; none without a rotation."""
+        layer = self.target.layer
+        window = self.checkpoint.window(layer)
+        turns = {d: self.checkpoint.rotation(layer, d) for d in OFFSETS if window is None or d < window}
+        return {offset: R for offset, R in turns.items() if R is not None}
+
+    @cached_property
     def offset_circuits(self) -> dict[int, QKCircuit]:
-        """The target at rotary offsets 0 (as it is), 1, 4, 16 and 48; none with learned positions."""
-        turns = {offset: self.checkpoint.rotation(offset) for offset in OFFSETS}
-        return {offset: self.qk.at_offset(R) for offset, R in turns.items() if R is not None}
+        """The target's W_QK at the offsets of `offset_turns`."""
+        return {offset: self.qk.at_offset(R) for offset, R in self.offset_turns.items()}
 
     @cached_property
     def offset_spectra(self) -> dict[int, HeadSpectra]:
@@ -223,6 +239,19 @@ class Audit:
         return PairSurvey(drawn, heads, self.cached(pair_arrays, checkpoint, drawn, heads)["bos"])
 
     @cached_property
+    def bare_pairs(self) -> dict[str, PairSurvey]:
+        """The target on the same pairs without a token in front, which give their first word instead of BOS.
+
+        They are there where EOS stands in for BOS, as texts need not begin with it; none under `--verdicts-only`.
+        """
+        if self.settings.verdicts_only or self.checkpoint.prompts_begin_with != "EOS":
+            return {}
+        bare, heads = self.pairs.pairs.without_front(), (self.target,)
+        return {
+            "no token in front": PairSurvey(bare, heads, self.cached(pair_arrays, self.checkpoint, bare, heads)["bos"])
+        }
+
+    @cached_property
     def successions(self) -> tuple[Survey, SuccessionPrompts]:
         """The target on prompts that hold successions."""
         checkpoint, s = self.checkpoint, self.settings
@@ -248,8 +277,9 @@ class Audit:
         """Return every head of the model, and the scatter of group tokens in its eigenspace: what a page draws."""
         groups = self.sets.tokens.groups
         assert groups is not None
-        terms = self.workspace.ablated_terms(self.checkpoint.sizes.n_layers - 1)
-        return self.workspace.model_heads, self.cached(scatter_plane, self.checkpoint, groups, terms)
+        heads = self.workspace.model_heads
+        terms = self.workspace.ablated_terms(heads[-1].layer)
+        return heads, self.cached(scatter_plane, self.checkpoint, groups, terms)
 
     @property
     def choice(self) -> str:
@@ -257,18 +287,39 @@ class Audit:
         chosen_on = self.workspace.chosen_on
         return self.chosen_by if chosen_on is None else f"{self.chosen_by}, on {chosen_on}"
 
-    def header(self) -> list[str]:
-        """Return what is audited, in lines for the top of a run."""
+    def header(self, targets: str | None = None) -> list[str]:
+        """Return what is audited, in lines for the top of a run; `targets` stands for the line on this head."""
         c, s = self.checkpoint, self.settings
         fingerprint = c.fingerprint(self.target.layer)
         lacking = [capability.value for capability in c.lacks]
         words = s.words or self.workspace.lists.default
+        headless = without_heads(c.layers_without_heads)
         return [
             f"checkpoint: {c.spec} ({c.kind}), fingerprint {fingerprint[:16] if fingerprint else 'none'}",
-            f"target head: {self.target.label}, chosen by {self.choice}",
+            *([headless] if headless else []),
+            targets or f"target head: {self.target.label}, chosen by {self.choice}",
             f"evidence: {', '.join(c.capabilities)}" + (f"; lacking {', '.join(lacking)}" if lacking else ""),
             f"prompts: {self.workspace.prompts_in_words}, words {words}, seed {s.seed}",
+            *self.workspace.words_lacking,
+            *sources_in_words(c.sources or ()),
         ]
+
+
+def without_heads(layers: Mapping[int, str]) -> str | None:
+    """Return a line on layers that have no heads, `layers 0, 1, 3 have no softmax attention: conv`; None of none."""
+    if not layers:
+        return None
+    kinds = ", ".join(dict.fromkeys(layers.values()))
+    return f"{in_words(sorted(layers))} {'have' if len(layers) > 1 else 'has'} no softmax attention: {kinds}"
+
+
+def sources_in_words(sources: Sequence[Source]) -> list[str]:
+    """Return a line of the files of a bundle with what they give, and one of those left out, as far as there are."""
+    used = [f"{one.file} ({one.gives})" for one in sources if one.left_out is None]
+    left_out = [f"{one.file} ({one.left_out})" for one in sources if one.left_out is not None]
+    more = [f"and {len(left_out) - MOST_NAMED} more"] if len(left_out) > MOST_NAMED else []
+    lines = [f"files: {', '.join(used)}"] if used else []
+    return lines + ([f"left out: {', '.join([*left_out[:MOST_NAMED], *more])}"] if left_out else [])
 
 
 @kept("skew-self-score", version=2)

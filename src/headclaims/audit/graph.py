@@ -10,8 +10,7 @@ import numpy as np
 
 from headclaims.audit.nulls import OTHER_HEADS, PERMUTED_LABELS
 from headclaims.cache import kept
-from headclaims.checkpoint.interface import Capability
-from headclaims.checkpoint.recorded import RecordedGraph
+from headclaims.checkpoint.interface import Capability, Graph
 from headclaims.circuit.effective_embedding import Variant
 from headclaims.errors import NotAssessable
 from headclaims.measures.communities import (
@@ -57,10 +56,10 @@ def attended(audit: Audit) -> Attended:
     """
     checkpoint = audit.checkpoint
     checkpoint.require(Capability.GRAPH)
-    if isinstance(checkpoint, RecordedGraph):
-        _require_head(checkpoint, audit)
-        graph = graph_of_edges(len(checkpoint.graph_tokens), checkpoint.edges, checkpoint.edge_scores)
-        texts: Sequence[str] = checkpoint.graph_tokens
+    recorded = recorded_graph(audit)
+    if recorded is not None:
+        graph = graph_of_edges(len(recorded.tokens), recorded.edges, recorded.scores)
+        texts: Sequence[str] = recorded.tokens
         categories = labels(texts, audit.workspace.lists.every)
         others = Null(OTHER_HEADS, None, missing="the file has the graph of one head")
     else:
@@ -68,7 +67,7 @@ def attended(audit: Audit) -> Attended:
         sets.require("common")
         sets.require("labels")
         layer = audit.maps[Variant.MEAN].layer
-        graph = attention_graph(layer.common_scores(audit.qk))
+        graph = attention_graph(layer.common_scores(audit.score))
         texts = checkpoint.texts(layer.common.tokens)
         assert sets.tokens.labels is not None
         categories = dict(sets.tokens.labels)
@@ -112,15 +111,17 @@ def recorded_kin(audit: Audit) -> TopAttended | None:
 
     Raises NotAssessable where the graph is that of another head, or too few categories have words with edges.
     """
-    checkpoint = audit.checkpoint
-    if not isinstance(checkpoint, RecordedGraph):
+    graph = recorded_graph(audit)
+    if graph is None:
         return None
-    _require_head(checkpoint, audit)
-    texts = checkpoint.graph_tokens
-    place = {text: number for number, text in enumerate(texts)}
-    return top_edges(probes(audit.workspace.lists.every, place.get, texts), checkpoint.edges.numpy())
+    place = {text: number for number, text in enumerate(graph.tokens)}
+    return top_edges(probes(audit.workspace.lists.every, place.get, graph.tokens), graph.edges.numpy())
 
 
-def _require_head(checkpoint: RecordedGraph, audit: Audit) -> None:
-    if checkpoint.target != audit.target:
-        raise NotAssessable(f"needs the graph of {audit.target.label}: the file has that of {checkpoint.target.label}")
+def recorded_graph(audit: Audit) -> Graph | None:
+    """Return the target's recorded graph, None where there is no recorded one; raises NotAssessable for other heads."""
+    graphs, target = audit.checkpoint.graphs, audit.target
+    if graphs and target not in graphs:
+        labels_of_graphs = ", ".join(head.label for head in sorted(graphs))
+        raise NotAssessable(f"needs the graph of {target.label}: the evidence has that of {labels_of_graphs}")
+    return graphs.get(target)

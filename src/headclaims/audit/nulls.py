@@ -17,7 +17,7 @@ from headclaims.circuit.eigenspectrum import HeadSpectra, head_spectra, spectra_
 from headclaims.circuit.gaussian_heads import gaussian_spans
 from headclaims.errors import BadInput, NotAssessable
 from headclaims.measures.category_score import Survey
-from headclaims.measures.gaussian_map import statistics_of_gaussian_heads
+from headclaims.measures.gaussian_map import own_statistics_of_gaussian_heads, statistics_of_gaussian_heads
 from headclaims.measures.gaussian_survey import (
     SURVEYS,
     GaussianHeads,
@@ -116,13 +116,14 @@ class Nulls:
     @cached_property
     def _gaussian_scores(self) -> np.ndarray:
         audit, checkpoint = self.audit, self.audit.checkpoint
-        for capability in (Capability.INTERVENTIONS, Capability.EMBEDDING, Capability.QK):
+        for capability in (Capability.INTERVENTIONS, Capability.EMBEDDING, Capability.SCORES):
             checkpoint.require(capability)
         heads = audit.survey.heads
         prompts, tokens = PromptTokens.of(audit.prompts)
         terms = audit.workspace.ablated_terms(max(head.layer for head in heads))
         gaussian = GaussianHeads.of(checkpoint, heads, tokens, terms)
-        turns = Turns.of(checkpoint.rotation, audit.prompts.length)
+        layers = sorted({head.layer for head in heads})
+        turns = [Turns.of(checkpoint.rotation_at(layer), audit.prompts.length) for layer in layers]
         return audit.cached(gaussian_survey_arrays, gaussian, prompts, turns, SURVEYS, audit.settings.seed)["scores"]
 
     @property
@@ -172,7 +173,10 @@ class Nulls:
         return self._of_maps(OTHER_HEADS, lambda: self._other_maps, statistics, heads=self._map_heads)
 
     def gaussian_maps(self, *statistics: str) -> Null:
-        """Return a map statistic over Gaussian heads on the target's E; of several the smallest."""
+        """Return a map statistic over Gaussian heads on the target's E; of several the smallest.
+
+        Where queries and keys are normalised or scores capped, norms, cap and biases are the target's own.
+        """
         return self._of_maps(GAUSSIAN_HEADS, lambda: self._gaussian_maps, statistics, self.audit.workspace.chosen_among)
 
     @property
@@ -188,15 +192,19 @@ class Nulls:
     def _other_maps(self) -> dict[str, np.ndarray]:
         audit, layer, heads = self.audit, self._layer, self._map_heads
         terms = audit.workspace.ablated_terms(max(head.layer for head in heads))
+        settings = audit.settings
         return audit.cached(
-            statistics_of_other_heads, audit.checkpoint, heads, layer.sets, terms, layer.turn, audit.settings.seed
+            statistics_of_other_heads, audit.checkpoint, heads, layer.sets, terms, settings.seq_len, settings.seed
         )
 
     @cached_property
     def _gaussian_maps(self) -> dict[str, np.ndarray]:
-        audit = self.audit
-        d_head = audit.qk.W_Q.shape[1]
-        return audit.cached(statistics_of_gaussian_heads, self._layer, self.gaussian_draws, d_head, audit.settings.seed)
+        audit, n, seed = self.audit, self.gaussian_draws, self.audit.settings.seed
+        if audit.score.bilinear:
+            d_head = audit.qk.W_Q.shape[1]
+            return audit.cached(statistics_of_gaussian_heads, self._layer, n, d_head, seed)
+        free = audit.checkpoint.free_dimensions
+        return audit.cached(own_statistics_of_gaussian_heads, self._layer, audit.score, n, free, seed)
 
     def _of_maps(
         self,
@@ -225,7 +233,7 @@ def _value(statistic: HeadStatistic, head: Head) -> list[float]:
     return [float(value if isinstance(value, int | float) else value.value)]
 
 
-@kept("permuted-label-scores", version=4)
+@kept("permuted-label-scores", version=5)
 def permuted_score_arrays(survey: Survey, n: int, seed: int) -> dict[str, np.ndarray]:
     """Return category scores of all heads [permutation, head] with the list's labels dealt anew."""
     return {"scores": permuted_label_scores(survey, n, seed)}

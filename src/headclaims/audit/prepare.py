@@ -15,9 +15,12 @@ from headclaims.audit.settings import Settings
 from headclaims.audit.workspace import Workspace
 from headclaims.cache import Cache, cache_folder
 from headclaims.checkpoint import default_spec, load
-from headclaims.checkpoint.interface import Capability, Checkpoint, Head
-from headclaims.errors import BadInput, NotAssessable
+from headclaims.checkpoint.interface import Capability, Checkpoint, Head, in_words
+from headclaims.errors import BadCheckpoint, BadInput, NotAssessable
 from headclaims.prompts.words import WordLists
+
+MOST_AHEAD = 1e-3
+"""Of a row of attention that may go to later positions, in arithmetic of any type."""
 
 Auto = Mapping[Literal["lowest", "highest"], str]
 """Which end of which score of heads `--head auto` looks for: one entry."""
@@ -49,10 +52,15 @@ def open_workspace(
     )
     if checkpoint is None or checkpoint.spec != spec:
         checkpoint = load(spec, settings.revision, check_device(settings.device), getattr(torch, settings.dtype))
+    if checkpoint.attends_ahead > MOST_AHEAD:
+        raise BadCheckpoint(
+            f"{spec}: it attends to later positions, which get up to {checkpoint.attends_ahead:.2g} of a row; wanted a "
+            "causal decoder"
+        )
     workspace = Workspace(settings, checkpoint, lists, Cache(None if settings.no_cache else cache_folder()), why)
     _ = workspace.word_list
     _check_prompts(workspace)
-    return workspace
+    return workspace.about()
 
 
 def audits(workspace: Workspace, defaults: Defaults, targets: Sequence[Head] | None = None) -> list[Audit]:
@@ -69,7 +77,7 @@ def audits(workspace: Workspace, defaults: Defaults, targets: Sequence[Head] | N
         if len(heads) > 1:
             raise BadInput(f"--mutate {workspace.settings.mutate}: {len(heads)} heads; wanted one named")
         mutate(workspace.checkpoint, workspace.settings.mutate, heads[0], workspace.settings.seed)
-    return [Audit(workspace, head, chosen_by) for head in heads]
+    return [Audit(workspace.about(head), head, chosen_by) for head in heads]
 
 
 def choose_heads(workspace: Workspace, asked: str, auto: Auto) -> list[Head]:
@@ -84,6 +92,14 @@ def choose_heads(workspace: Workspace, asked: str, auto: Auto) -> list[Head]:
         raise BadInput(
             f"--head {asked}: {workspace.checkpoint.spec} has layers 0 to {sizes.n_layers - 1} "
             f"with heads 0 to {sizes.n_heads - 1}"
+        )
+    others = workspace.checkpoint.layers_without_heads
+    headless = next((head.layer for head in heads if head.layer in others), None)
+    if headless is not None:
+        layers = in_words(sorted({head.layer for head in workspace.model_heads}))
+        raise BadInput(
+            f"--head {asked}: layer {headless} of {workspace.checkpoint.spec} has no softmax attention "
+            f"({others[headless]}); wanted a head of {layers}"
         )
     return list(dict.fromkeys(heads))
 
@@ -109,7 +125,7 @@ def check_device(name: str) -> str:
 
 
 def _check_prompts(workspace: Workspace) -> None:
-    """Raise BadInput where prompts of this length or of these words can't be made; drop qk where windows cut them."""
+    """Raise BadInput where prompts of this length or of these words can't be made."""
     checkpoint, settings = workspace.checkpoint, workspace.settings
     if Capability.INTERVENTIONS in checkpoint.lacks:
         return  # prompts were recorded, or there are none
@@ -117,12 +133,6 @@ def _check_prompts(workspace: Workspace) -> None:
         raise BadInput(
             f"--seq-len {settings.seq_len}: the context of {checkpoint.spec} is {checkpoint.sizes.n_ctx} tokens"
         )
-    if checkpoint.window is not None and checkpoint.window < settings.seq_len:
-        why = (
-            f"a layer's attention sees the last {checkpoint.window} tokens of the prompts' {settings.seq_len}: the "
-            f"bilinear form is not the score (--seq-len {checkpoint.window} would do)"
-        )
-        checkpoint.lacks = {Capability.QK: why, **checkpoint.lacks}
     try:
         _ = workspace.words, checkpoint.bos
     except NotAssessable as error:

@@ -70,12 +70,14 @@ class Reading:
 
     def pattern(self, head: Head, part: QKPart) -> np.ndarray:
         """Return a head's pattern [prompt, query, key] with a part in place of its W_QK."""
-        scores = part_scores(self.circuit(head), self.at(head.layer), self.checkpoint.rotation, part)
+        c, layer = self.checkpoint, head.layer
+        scores = part_scores(self.circuit(head), self.at(layer), c.rotation_at(layer), part, c.window(layer))
         return scores.softmax(dim=-1).numpy()
 
     def steered(self, head: Head, author: bool = False) -> SteeredScores:
         """Return a head's scores, whose eigenvalues can be scaled: all of W_sym's, or as the write-up keeps them."""
-        return SteeredScores.of(self.circuit(head), self.at(head.layer), self.checkpoint.rotation, author)
+        c, layer = self.checkpoint, head.layer
+        return SteeredScores.of(self.circuit(head), self.at(layer), c.rotation_at(layer), author, c.window(layer))
 
     def cache_inputs(self) -> dict[str, Tensor | Callable[[], str]]:
         """Return what readings depend on."""

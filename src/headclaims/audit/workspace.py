@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +21,14 @@ from headclaims.circuit.effective_embedding import AblatedTerms, Variant, ablate
 from headclaims.errors import BadInput, NotAssessable
 from headclaims.measures.category_score import Survey, survey
 from headclaims.progress import track
-from headclaims.prompts.category import CategoryPrompts, category_prompts, recorded_prompts
+from headclaims.prompts.category import (
+    CategoryPrompts,
+    begins_with_bos,
+    begins_with_word,
+    category_prompts,
+    recorded_prompts,
+    target_mask,
+)
 from headclaims.prompts.words import WordList, WordLists
 
 FEWEST_AT_ONCE = 8
@@ -108,14 +116,14 @@ class Workspace:
     @property
     def chosen_among(self) -> int:
         """Among how many heads the target was looked for: with `--head auto` and `--head all` every head."""
-        sizes = self.checkpoint.sizes
-        return sizes.n_layers * sizes.n_heads if self.settings.searched else 1
+        if not self.settings.searched:
+            return 1
+        return self.checkpoint.n_model_heads or len(self.attention_heads)
 
     @cached_property
     def model_heads(self) -> list[Head]:
         """Every head of the model."""
-        sizes = self.checkpoint.sizes
-        return [Head(layer, head) for layer in range(sizes.n_layers) for head in range(sizes.n_heads)]
+        return self.checkpoint.model_heads
 
     @cached_property
     def attention_heads(self) -> list[Head]:
@@ -125,14 +133,39 @@ class Workspace:
 
     @property
     def heads(self) -> list[Head]:
-        """The heads that the evidence can tell of: of recorded layers, or of those whose weights are there."""
-        checkpoint = self.checkpoint
-        if Capability.ATTENTION not in checkpoint.lacks:
-            return self.attention_heads
-        if Capability.QK not in checkpoint.lacks:
-            heads = range(checkpoint.sizes.n_heads)
-            return [Head(layer, head) for layer in checkpoint.qk_layers() for head in heads]
-        raise BadInput(f"--head all: {checkpoint.spec} tells of one head alone")
+        """The heads that the evidence can tell of: of recorded layers, and of those whose weights are there."""
+        layers: set[int] = set()
+        for checkpoint in self.checkpoint.recordings or [self.checkpoint]:
+            layers |= set() if Capability.ATTENTION in checkpoint.lacks else set(checkpoint.attention_layers())
+            layers |= set() if Capability.QK in checkpoint.lacks else set(checkpoint.qk_layers())
+        if not layers:
+            raise BadInput(f"--head all: {self.checkpoint.spec} tells of one head alone")
+        return [Head(layer, head) for layer in sorted(layers) for head in range(self.checkpoint.sizes.n_heads)]
+
+    def about(self, head: Head | None = None) -> Workspace:
+        """Return the workspace of the recording that tells most of a head, where the evidence has several.
+
+        That is, of those with the head's layer, the one of most rows with kin; of equal ones that of most heads, then
+        of most prompts. Without a head it is the one of most rows with kin of all.
+        """
+
+        def worth(view: Workspace) -> tuple[bool, int, int, int]:
+            layers, prompts = view.checkpoint.attention_layers(), view.checkpoint.recorded_tokens or []
+            return head is None or head.layer in layers, view._rows_with_kin, len(layers), len(prompts)
+
+        return max(self._by_recording, key=worth) if self._by_recording else self
+
+    @cached_property
+    def _by_recording(self) -> list[Workspace]:
+        return [replace(self, checkpoint=checkpoint) for checkpoint in self.checkpoint.recordings]
+
+    @cached_property
+    def _rows_with_kin(self) -> int:
+        try:
+            prompts = self.all_prompts
+        except NotAssessable:
+            return 0
+        return int(target_mask(prompts)[:, :, 1:].any(axis=2).sum())
 
     def cached(self, compute: Callable[..., Mapping[str, Any]], *arguments: Any) -> dict[str, np.ndarray]:
         """Return the arrays of a computation marked by `cache.kept`, from the disk cache when present."""
@@ -142,7 +175,7 @@ class Workspace:
         """Return what all heads attend to on some prompts."""
         heads = tuple(self.attention_heads)
         if prompts.tokens is None:
-            return survey(prompts, heads, _patterns(self.checkpoint, prompts))
+            return survey(prompts, heads, _recorded_patterns(self.checkpoint, prompts))
         return Survey(prompts, heads, **self.cached(survey_arrays, self.checkpoint, prompts, heads))
 
     @cached_property
@@ -151,20 +184,25 @@ class Workspace:
         return self.survey(self.prompts)
 
     def attention(self, head: Head) -> np.ndarray:
-        """Return a head's attention [prompt, query, key] on the prompts that claims are judged on."""
+        """Return a head's attention [prompt, query, key] on the prompts that claims are judged on.
+
+        Of recorded prompts of different lengths it is NaN beyond the end of a shorter one.
+        """
         self.surveyed.position(head)  # raises where the evidence lacks the head
         prompts = self.prompts
-        if prompts.tokens is None or len(self.attention_heads) * prompts.word_at.size * prompts.length <= MOST_AT_ONCE:
+        if prompts.tokens is None:
+            attention = np.full((len(prompts), prompts.length, prompts.length), np.nan, dtype=np.float32)
+            for place, number in zip(attention, prompts.numbers.tolist(), strict=True):
+                pattern = self.checkpoint.recorded_attention(head, number)
+                place[: len(pattern), : len(pattern)] = pattern.numpy()
+            return attention
+        if len(self.attention_heads) * prompts.word_at.size * prompts.length <= MOST_AT_ONCE:
             return self._attention_of_all[self.attention_heads.index(head)]
         return self._attention_of([head])[0]
 
     @cached_property
     def _attention_of_all(self) -> np.ndarray:
-        """Patterns [head, prompt, query, key] of all heads: recorded ones, or from runs of the model."""
-        prompts = self.prompts
-        if prompts.tokens is None:
-            recorded = self.checkpoint.attention_patterns(None)[:, torch.from_numpy(prompts.numbers)]
-            return recorded.transpose(1, 2).flatten(0, 1).numpy()
+        """Patterns [head, prompt, query, key] of all heads, from runs of the model."""
         return self._attention_of(self.attention_heads)
 
     def _attention_of(self, heads: Sequence[Head]) -> np.ndarray:
@@ -200,10 +238,25 @@ class Workspace:
         """How many prompts of which length, or why there are none."""
         recorded = self.checkpoint.recorded_tokens
         if recorded is not None:
-            return f"{len(recorded)} x {len(recorded[0])}, recorded"
+            return _in_words(recorded, self.word_list)
         if Capability.TOKENS in self.checkpoint.lacks:
             return "none"
-        return f"{self.settings.prompts} x {self.settings.seq_len}"
+        instead = ", begun with EOS as there is no BOS" if self.checkpoint.prompts_begin_with == "EOS" else ""
+        return f"{self.settings.prompts} x {self.settings.seq_len}{instead}"
+
+    @property
+    def words_lacking(self) -> list[str]:
+        """A line on how many words of the list count, and why others don't; none where all do."""
+        n = len(self.word_list.words)
+        recorded = self.checkpoint.recorded_tokens
+        if recorded is not None:
+            there = {unicodedata.normalize("NFC", token) for prompt in recorded for token in prompt[1:]}
+            absent = [word for word in self.word_list.words if " " + word not in there]
+            return [f"words: {n - len(absent)} of {n} are in the recorded prompts"] if absent else []
+        if Capability.INTERVENTIONS in self.checkpoint.lacks:
+            return []
+        lacking = self.word_list.lacking(self.checkpoint.single_token)
+        return [f"words: {len(self.words.words)} of {n} count; {', '.join(lacking)}"] if lacking else []
 
     @property
     def chosen_on(self) -> str | None:
@@ -213,20 +266,38 @@ class Workspace:
         return "one half of the prompts" if self.choosing_words is None else f"the words {self.choosing_words.name}"
 
 
+def _in_words(recorded: Sequence[Sequence[str]], words: WordList) -> str:
+    """Return how many recorded prompts there are, of how many tokens, and what being without BOS means for scores."""
+    lengths = sorted({len(prompt) for prompt in recorded})
+    tokens = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
+    said = f"{len(recorded)} x {tokens}, recorded"
+    left_out = sum(begins_with_word(words, prompt) for prompt in recorded)
+    if left_out:
+        said += f"; {left_out} left out, which begin with a word of the list"
+    without = sum(not begins_with_bos(prompt) for prompt in recorded) - left_out
+    if without:
+        some = "" if without == len(recorded) else f" of {without}"
+        said += f", no BOS in front{some}: category scores are over rows with kin alone"
+    return said
+
+
 def _patterns(checkpoint: Checkpoint, prompts: CategoryPrompts) -> Iterator[tuple[slice, Tensor]]:
-    """Yield patterns of all heads [prompt, head, query, key], a few prompts at a time."""
+    """Run the model and yield patterns of all heads [prompt, head, query, key], a few prompts at a time."""
     at_once = checkpoint.sizes.prompts_at_once(prompts.length, FEWEST_AT_ONCE)
     for start in track(range(0, len(prompts), at_once), "attention of all heads"):
         chosen = slice(start, start + at_once)
-        if prompts.tokens is None:
-            patterns = checkpoint.attention_patterns(None)[:, torch.from_numpy(prompts.numbers[chosen])]
-        else:
-            patterns = checkpoint.attention_patterns(torch.from_numpy(prompts.tokens[chosen]))
+        patterns = checkpoint.attention_patterns(torch.from_numpy(np.asarray(prompts.tokens)[chosen]))
         yield chosen, patterns.transpose(0, 1).flatten(1, 2)
 
 
-@kept("survey", version=3)
+def _recorded_patterns(checkpoint: Checkpoint, prompts: CategoryPrompts) -> Iterator[tuple[slice, Tensor]]:
+    """Yield recorded patterns of all heads [1, head, query, key], prompt after prompt."""
+    for place, number in enumerate(prompts.numbers.tolist()):
+        yield slice(place, place + 1), checkpoint.recorded_patterns(number).flatten(0, 1)[None]
+
+
+@kept("survey", version=4)
 def survey_arrays(checkpoint: Checkpoint, prompts: CategoryPrompts, heads: tuple[Head, ...]) -> dict[str, np.ndarray]:
     """Return the arrays of a survey of all heads on some prompts."""
     made = survey(prompts, heads, _patterns(checkpoint, prompts))
-    return {"word_mass": made.word_mass, "bos": made.bos, "own": made.own}
+    return {"word_mass": made.word_mass, "first": made.first, "own": made.own}

@@ -1,7 +1,8 @@
 """Evidence that can be audited: `load(spec)` loads what `--checkpoint` names.
 
-Kinds: a hub id, a local folder, a `.gguf` file, `planted`, and the `.safetensors` kinds partial-weights,
-recorded-attention and recorded-graph. TransformerLens and transformers are imported only for kinds that need them.
+Kinds: a hub id, a local folder, a `.gguf` file, `planted`, the `.safetensors` kinds partial-weights,
+recorded-attention and recorded-graph, and a bundle, a folder of such files. TransformerLens and transformers are
+imported only for kinds that need them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from headclaims.cache import cache_folder
 from headclaims.checkpoint.interface import Checkpoint
 from headclaims.errors import BadCheckpoint, BadInput
 
@@ -30,6 +32,8 @@ def load(
     BadCheckpoint, with a message of one line, for what cannot be loaded, and BadInput for a revision of anything else
     than a hub id.
     """
+    # torch makes a folder for compiled code when it is imported in full, whether or not it compiles any.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torch"))
     if not spec.strip():
         raise BadCheckpoint(f"--checkpoint {spec!r}: names nothing; wanted a hub id, a folder, a file or planted")
     path = Path(os.path.expanduser(spec))
@@ -66,8 +70,16 @@ def _local(spec: str, path: Path, device: str, dtype: torch.dtype) -> Checkpoint
         return _evidence_file(spec)
     if path.suffix == ".gguf" and not path.is_file():
         raise BadCheckpoint(f"{spec}: no such file")
+    if path.is_dir():
+        from headclaims.checkpoint.bundle import is_bundle, open_bundle
+
+        if is_bundle(path):
+            return open_bundle(spec, path)
     if path.is_dir() and not (path / "config.json").is_file():
-        raise BadCheckpoint(f"{spec}: a folder without config.json; wanted a Hugging Face model's folder")
+        raise BadCheckpoint(
+            f"{spec}: a folder without config.json or evidence files; wanted a Hugging Face model's folder, or "
+            ".safetensors files whose headers state their kind"
+        )
     if path.is_file() and path.suffix != ".gguf":
         raise BadCheckpoint(f"{spec}: a file of no kind this suite reads; wanted a folder, .gguf or .safetensors")
     from headclaims.checkpoint.boot import load_full
@@ -83,7 +95,8 @@ def _is_planted(spec: str) -> bool:
 
 def _evidence_file(spec: str) -> Checkpoint:
     from headclaims.checkpoint.partial import PartialWeights
-    from headclaims.checkpoint.recorded import RecordedAttention, RecordedGraph
+    from headclaims.checkpoint.recorded import RecordedAttention
+    from headclaims.checkpoint.recorded_graph import RecordedGraph
     from headclaims.checkpoint.safetensors_file import EvidenceFile
 
     file = EvidenceFile.open(spec)

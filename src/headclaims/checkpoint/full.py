@@ -7,8 +7,8 @@ them, and reading and writing weights are centred, as for the write-up's numbers
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,46 +17,38 @@ from torch import Tensor
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
 from headclaims.cache import Input, digest
+from headclaims.checkpoint.attending import Layers
+from headclaims.checkpoint.inside import TokensInside
 from headclaims.checkpoint.interface import Capability, Checkpoint, Edit, Sizes, pattern_name
+from headclaims.checkpoint.lone_tokens import LoneTokens
+from headclaims.checkpoint.own_scores import OwnScores
 from headclaims.checkpoint.quiet import quiet
-from headclaims.checkpoint.rotary import rotate_half_matrix
-from headclaims.checkpoint.weights import QKWeights
+from headclaims.checkpoint.stream import Fault, first_fault, mixing_output, position_fault
+from headclaims.checkpoint.weights import QKWeights, ScoreWeights
 from headclaims.errors import BadCheckpoint, NotAssessable
 
-PATTERN_TOLERANCE = 1e-4
-WINDOWS = ("sliding_window", "window_size")
-QUERY_NORMS = ("q_norm", "q_layernorm", "query_layernorm", "query_norm")
-COARSE_TOLERANCE = 0.02  # of attention in bfloat16 or float16
+TOKENS_AT_ONCE = 4096
 
 
 class FullCheckpoint(Checkpoint):
     """A model that runs, with its tokenizer."""
 
-    def __init__(self, kind: str, spec: str, name: str, bridge: Any, tokenizer: Any, raw: dict[int, str]) -> None:
-        self.kind, self.spec, self.name = kind, spec, name
+    def __init__(
+        self, kind: str, spec: str, name: str, bridge: Any, tokenizer: Any, raw: dict[int, str], layers: Layers
+    ) -> None:
+        self.kind, self.spec, self.name, self._layers = kind, spec, name, layers
         self._bridge, self._tokenizer, self._fingerprints = bridge, tokenizer, raw
-        cfg, config = bridge.cfg, bridge.original_model.config
-        self.sizes = Sizes(cfg.n_layers, cfg.n_heads, cfg.d_model, cfg.d_head, cfg.d_vocab, cfg.n_ctx)
-        self.lacks: dict[Capability, str] = {}
-        self._scale_of: dict[int, float] = {}
+        cfg = bridge.cfg
+        self.sizes = Sizes(cfg.n_layers, layers.n_heads, cfg.d_model, cfg.d_head, cfg.d_vocab, cfg.n_ctx)
+        self._scores = OwnScores(bridge, self.sizes, self.run)
         self._token_of: dict[str, int | None] = {}
-        modules = (name for name, _ in bridge.original_model.named_modules())
-        if any(name.split(".")[-1] in QUERY_NORMS for name in modules):
-            self.lacks[Capability.QK] = "queries and keys are normalised per head: the bilinear form is not the score"
-        elif getattr(config, "attn_logit_softcapping", None):
-            self.lacks[Capability.QK] = "attention scores are capped: the bilinear form is not the score"
-
-    @property
-    def window(self) -> int | None:
-        """Shortest window of the config, in tokens; None where it has none."""
-        config = self._bridge.original_model.config
-        windows = [getattr(config, name, None) for name in WINDOWS]
-        return min((window for window in windows if isinstance(window, int) and window > 0), default=None)
+        why_not = self._scores.not_bilinear()
+        self.lacks: dict[Capability, str] = {} if why_not is None else {Capability.QK: why_not}
 
     @property
     def learned_positions(self) -> bool:
-        """Whether positions are an embedding, added to the token embedding."""
-        return bool(self._bridge.cfg.positional_embedding_type == "standard")
+        """Whether positions are an embedding, added to the token embedding where TransformerLens shows it."""
+        return self._bridge.cfg.positional_embedding_type == "standard" and "hook_pos_embed" in self._bridge.hook_dict
 
     @property
     def _centres(self) -> bool:
@@ -97,10 +89,19 @@ class FullCheckpoint(Checkpoint):
             f"{self.spec}: the tokenizer has neither a BOS nor an EOS token; wanted one to begin prompts"
         )
 
+    @property
+    def prompts_begin_with(self) -> str:
+        """Whether `bos` is the tokenizer's BOS or its EOS."""
+        return "EOS" if self._tokenizer.bos_token_id is None else "BOS"
+
+    @cached_property
+    def _inside(self) -> TokensInside:
+        return TokensInside(self._tokenizer)
+
     def single_token(self, text: str) -> int | None:
-        """Return the id of a text that is one known token, otherwise None."""
+        """Return the id of a text that is one known token inside a text, otherwise None."""
         if text not in self._token_of:
-            ids = self._tokenizer.encode(text, add_special_tokens=False)
+            ids = self._inside.ids(text)
             known = len(ids) == 1 and ids[0] != self._tokenizer.unk_token_id and ids[0] < (self.sizes.d_vocab or 0)
             self._token_of[text] = int(ids[0]) if known else None
         return self._token_of[text]
@@ -121,9 +122,19 @@ class FullCheckpoint(Checkpoint):
         """The token embedding, each row centred under LayerNorm."""
         return self._bridge.W_E.detach().float().cpu()
 
+    @property
+    def layers_without_heads(self) -> Mapping[int, str]:
+        """Layers without softmax attention, with what the config calls them."""
+        return self._layers.others
+
+    @property
+    def attends_ahead(self) -> float:
+        """The largest share of a row that went to later positions when the model was loaded."""
+        return self._layers.ahead
+
     def attention_layers(self) -> list[int]:
-        """Return all layers."""
-        return list(range(self.sizes.n_layers))
+        """Return the layers that have softmax attention."""
+        return list(self._layers.attending)
 
     def attention_patterns(
         self, tokens: Int[Tensor, "prompt position"] | None
@@ -185,9 +196,29 @@ class FullCheckpoint(Checkpoint):
             return recorded
         return {**recorded, "logits" if stop_at_layer is None else "stopped": output}
 
+    def mixing_output(self, layer: int) -> str:
+        """Return the name of what a layer's attention, or what it has instead, adds to the residual stream."""
+        return mixing_output(self._bridge, layer) or f"blocks.{layer}.hook_attn_out"
+
+    @cached_property
+    def _fault(self) -> Fault | None:
+        return first_fault(self, self._bridge)
+
+    def stream_fault(self, layer: int) -> str | None:
+        """Say why the stream before a layer was not found to be the sum of its parts, tried on a few tokens."""
+        return self._fault.why if self._fault is not None and self._fault.layer < layer else None
+
     def qk_layers(self) -> list[int]:
-        """Return all layers."""
+        """Return the layers that have softmax attention."""
         return self.attention_layers()
+
+    def score_weights(self, layer: int) -> ScoreWeights:
+        """Return all that a layer's heads score two tokens by.
+
+        Raises NotAssessable where that does not give the model's own attention patterns.
+        """
+        self.require(Capability.SCORES)
+        return self._scores.weights(layer)
 
     def qk_weights(self, layer: int) -> QKWeights:
         """Return the layer's folded and centred weights, checked to give the model's own attention.
@@ -195,70 +226,15 @@ class FullCheckpoint(Checkpoint):
         Raises NotAssessable where the softmax of (x W_Q + b_Q) R (y W_K + b_K)ᵀ · scale is not the model's pattern.
         """
         self.require(Capability.QK)
-        attention = self._bridge.blocks[layer].attn
-        W_Q, W_K = attention.W_Q.detach().float().cpu(), attention.W_K.detach().float().cpu()
-        per_key = W_Q.shape[0] // W_K.shape[0]
+        return self.score_weights(layer).qk
 
-        def bias(b: Tensor | None, like: Tensor) -> Tensor:
-            return (
-                torch.zeros(like.shape[0], like.shape[2])
-                if b is None
-                else b.detach().float().cpu().view(like.shape[0], -1)
-            )
+    def rotation(self, layer: int, offset: int) -> Float[Tensor, "d_head d_head"] | None:
+        """Return R from the layer's own cosines and sines; None with learned positions, or where it has none."""
+        return self._scores.rotation(layer, offset)
 
-        b_Q, b_K = bias(attention.b_Q, W_Q), bias(attention.b_K, W_K)
-        W_K, b_K = W_K.repeat_interleave(per_key, 0), b_K.repeat_interleave(per_key, 0)
-        if layer not in self._scale_of:
-            self._scale_of[layer] = self._scale(layer, QKWeights(W_Q, W_K, b_Q, b_K, 1.0))
-        return QKWeights(W_Q, W_K, b_Q, b_K, self._scale_of[layer])
-
-    def _scale(self, layer: int, weights: QKWeights) -> float:
-        """Find the scale with which folded weights give the model's attention; raises NotAssessable where none does."""
-        off = self._pattern_errors(layer, weights, self._scales(layer))
-        best = min(off, key=off.__getitem__)
-        if not off[best] <= (PATTERN_TOLERANCE if self._bridge.cfg.dtype == torch.float32 else COARSE_TOLERANCE):
-            raise NotAssessable(
-                f"needs qk: layer {layer}'s attention is not that of its folded weights (off by {off[best]:.2g})"
-            )
-        return best
-
-    def _scales(self, layer: int) -> list[float]:
-        """List the scales that decoders use: 1/√d_head, the attention module's own, 1/√d_head by layer, 1."""
-        usual = self.sizes.d_head**-0.5
-        own = getattr(self._bridge.blocks[layer].attn.original_component, "scaling", None)
-        return [usual, *([own] if isinstance(own, float) else []), usual / (layer + 1), 1.0]
-
-    def _pattern_errors(self, layer: int, weights: QKWeights, scales: Sequence[float]) -> dict[float, float]:
-        """Return for each scale the largest error of the folded weights' attention patterns, on a few tokens."""
-        length = min(6, self.sizes.n_ctx or 6)
-        tokens = torch.arange(1, length + 1)[None] % (self.sizes.d_vocab or 2)
-        normed, pattern = f"blocks.{layer}.ln1.hook_normalized", pattern_name(layer)
-        if normed not in self._bridge.hook_dict:
-            raise NotAssessable(f"needs qk: layer {layer} has no norm before its attention to fold into the weights")
-        recorded = self.run(tokens, record=(normed, pattern))
-        x = recorded[normed][0].float().cpu()
-        q, k = x @ weights.W_Q + weights.b_Q[:, None], x @ weights.W_K + weights.b_K[:, None]
-        scores = torch.full((len(q), length, length), -torch.inf)
-        for offset in range(length):
-            R = self.rotation(offset)
-            turned = q if R is None else q @ R
-            row = torch.arange(offset, length)
-            scores[:, row, row - offset] = (turned[:, row] * k[:, row - offset]).sum(-1)
-        own = recorded[pattern][0].float().cpu()
-        return {scale: float(((scores * scale).softmax(-1) - own).abs().max()) for scale in scales}
-
-    @lru_cache(maxsize=256)  # noqa: B019
-    def rotation(self, offset: int) -> Float[Tensor, "d_head d_head"] | None:
-        """Compute R from the model's own rotary frequencies; None with learned positions."""
-        if self.learned_positions:
-            return None
-        for module in self._bridge.original_model.modules():
-            frequencies = getattr(module, "inv_freq", None)
-            if isinstance(frequencies, Tensor):
-                angles = offset * frequencies.double().cpu()
-                interleaved = bool(self._bridge.cfg.rotary_adjacent_pairs)
-                return rotate_half_matrix(angles.cos(), angles.sin(), self.sizes.d_head, interleaved).float()
-        raise NotAssessable("needs qk: the model's rotary frequencies are not where transformers keeps them (inv_freq)")
+    def window(self, layer: int) -> int | None:
+        """Return how many last tokens a layer's query sees; None where it sees all."""
+        return self._scores.attention(layer).window
 
     def embed_alone_at(
         self,
@@ -268,58 +244,54 @@ class FullCheckpoint(Checkpoint):
         attention: Float[Tensor, "before d_model"],
     ) -> Float[Tensor, "layer token d_model"]:
         """Run sequences of one token, with attention and position terms replaced, up to each layer's norm."""
+        ascending = sorted(set(layers))
+        by_layer = dict(zip(ascending, self.embed_by_layer(tokens, ascending, position, attention), strict=True))
+        return torch.stack([by_layer[layer] for layer in layers])
+
+    def embed_by_layer(
+        self,
+        tokens: Int[Tensor, " token"],
+        layers: Sequence[int],
+        position: Float[Tensor, " d_model"],
+        attention: Float[Tensor, "before d_model"],
+    ) -> Iterator[Float[Tensor, "token d_model"]]:
+        """Yield the same layer by layer, `layers` ascending: the streams of one layer are in memory."""
         self.require(Capability.EMBEDDING)
-        run = self._embed_by_mlps if self._mlps_alone else self._embed_by_run
-        x = run(tokens, layers, position, attention)
+        self.require_sum(max(layers))
+        alone = self._alone
+        streams = [alone.entering(some, position) for some in tokens.split(TOKENS_AT_ONCE)]
+        for layer in range(max(layers) + 1):
+            if layer in layers:
+                yield torch.cat([self._as_read(layer, x[:, 0].float().cpu()) for x in streams])
+            if layer < max(layers):
+                streams = [alone.after(layer, x, attention[layer]) for x in streams]
+
+    def _as_read(self, layer: int, x: Tensor) -> Tensor:
+        """Apply the norm before a layer's attention, without gain, where it has one."""
+        if not self._scores.attention(layer).has_input_norm:
+            return x
         if self._centres:
             x = x - x.mean(dim=-1, keepdim=True)
         return x / (x.square().mean(dim=-1, keepdim=True) + self._bridge.cfg.eps).sqrt()
 
-    def _position_edit(self, position: Tensor) -> dict[str, Edit]:
-        return {"hook_pos_embed": _instead(position)} if self.learned_positions else {}
-
-    def _embed_by_run(self, tokens: Tensor, layers: Sequence[int], position: Tensor, attention: Tensor) -> Tensor:
-        """Return residual streams before layers from a run of the whole model on sequences of one token."""
-        deepest = max(layers)
-        edits = {f"blocks.{before}.hook_attn_out": _instead(attention[before]) for before in range(deepest)}
-        edits |= self._position_edit(position)
-        # The run stops before the deepest layer, whose input is therefore under `stopped`.
-        names = {layer: f"blocks.{layer}.hook_resid_pre" for layer in layers if layer < max(deepest, 1)}
-        recorded = self.run(tokens[:, None], edits, list(names.values()), stop_at_layer=max(deepest, 1))
-        return torch.stack([recorded[names.get(layer, "stopped")][:, 0].float().cpu() for layer in layers])
-
-    def _embed_by_mlps(self, tokens: Tensor, layers: Sequence[int], position: Tensor, attention: Tensor) -> Tensor:
-        """Return the same without running attention, for models whose MLPs read the stream after attention is added."""
-        x, before = self.run(tokens[:, None], self._position_edit(position), stop_at_layer=0)["stopped"], []
-        with torch.no_grad(), quiet():
-            for layer in range(max(layers) + 1):
-                before.append(x)
-                if layer < max(layers):
-                    block = self._bridge.blocks[layer]
-                    x = x + attention[layer].to(x)
-                    x = x + block.mlp(block.ln2(x))
-        return torch.stack([before[layer][:, 0].float().cpu() for layer in layers])
+    @cached_property
+    def _alone(self) -> LoneTokens:
+        return LoneTokens(self._bridge, self.sizes, self.run, self.learned_positions, self.mixing_output)
 
     @cached_property
-    def _mlps_alone(self) -> bool:
-        """Whether `_embed_by_mlps` gives the results of `_embed_by_run`, tried on a few tokens and random terms."""
-        s, generator = self.sizes, torch.Generator().manual_seed(0)
-        terms = torch.randn(s.n_layers, s.d_model, generator=generator) * 0.1
-        tokens, layers = torch.arange(4) % (s.d_vocab or 4), list(range(s.n_layers))
-        try:
-            by_mlps = self._embed_by_mlps(tokens, layers, terms[0], terms[1:])
-        except (AttributeError, TypeError, RuntimeError):
-            return False
-        by_run = self._embed_by_run(tokens, layers, terms[0], terms[1:])
-        return bool(torch.allclose(by_mlps, by_run, rtol=1e-3, atol=1e-3 * float(by_run.abs().median())))
-
-    @property
     def without_rotation(self) -> dict[str, Edit]:
         """Edits for `run` that make every rotation the identity: cosines 1, sines 0."""
         names = ("rotary_emb.hook_cos", "rotary_emb.hook_sin")
         if any(name not in self._bridge.hook_dict for name in names):
             raise NotAssessable("positions are neither an embedding nor a rotation that TransformerLens can take out")
-        return dict(zip(names, (torch.ones_like, torch.zeros_like), strict=True))
+        edits: dict[str, Edit] = dict(zip(names, (torch.ones_like, torch.zeros_like), strict=True))
+        try:
+            why_not = position_fault(self, edits)
+        except ValueError as error:  # an activation that no run meets
+            raise NotAssessable("the rotation is not one by cosines and sines that TransformerLens shows") from error
+        if why_not is not None:
+            raise NotAssessable(f"the rotation cannot be taken out: {why_not}")
+        return edits
 
     @cached_property
     def run_digest(self) -> str:
@@ -339,7 +311,3 @@ class FullCheckpoint(Checkpoint):
             for name, parameter in module.named_parameters()
         }
         return tensors | {"form": f"{cfg.architecture} {cfg.act_fn} {cfg.eps} {cfg.dtype} layer {layer}"}
-
-
-def _instead(term: Tensor) -> Edit:
-    return lambda activation: term.to(activation).expand_as(activation)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclaims.cache import Input
-from headclaims.checkpoint.weights import QKWeights
+from headclaims.checkpoint.weights import QKWeights, ScoreWeights
 from headclaims.errors import NotAssessable
 
 Edit = Callable[[Tensor], Tensor]
@@ -30,6 +31,7 @@ class Capability(StrEnum):
     TOKENS = "tokens"
     ATTENTION = "attention"
     INTERVENTIONS = "interventions"
+    SCORES = "scores"
     QK = "qk"
     EMBEDDING = "embedding"
     GRAPH = "graph"
@@ -37,7 +39,7 @@ class Capability(StrEnum):
 
 @dataclass(frozen=True)
 class Sizes:
-    """A model's shape; None where the evidence does not give a size."""
+    """A model's shape; None, of d_model and d_head 0, where the evidence does not give a size."""
 
     n_layers: int
     n_heads: int
@@ -73,6 +75,40 @@ class Head:
         return cls(int(match[1]), int(match[2])) if match else None
 
 
+@dataclass(frozen=True)
+class Graph:
+    """A head's edges from each token to its highest-scoring keys, with their scores."""
+
+    head: Head
+    tokens: tuple[str, ...]
+    edges: Int[Tensor, "edge 2"]
+    scores: Float[Tensor, " edge"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that evidence is from: its sha256, what it gives, and why it is not used where it isn't."""
+
+    file: str
+    sha256: str | None = None
+    gives: str | None = None
+    left_out: str | None = None
+
+
+def in_words(layers: Sequence[int]) -> str:
+    """Name layers by number, ascending: `layer 2`, `layers 0, 1, 4 to 6`."""
+    spans: list[list[int]] = []
+    for layer in layers:
+        if spans and spans[-1][-1] == layer - 1:
+            spans[-1].append(layer)
+        else:
+            spans.append([layer])
+    if not layers:
+        return "no layer"
+    named = [f"{span[0]} to {span[-1]}" if len(span) > 2 else ", ".join(map(str, span)) for span in spans]
+    return f"layer{'s' * (len(layers) > 1)} {', '.join(named)}"
+
+
 def pattern_name(layer: int) -> str:
     """Return the name of the activation that holds a layer's attention patterns, [prompt, head, query, key]."""
     return f"blocks.{layer}.attn.hook_pattern"
@@ -86,8 +122,8 @@ def patterns_of(run: Mapping[str, Tensor], heads: Sequence[Head]) -> Float[np.nd
 class Checkpoint(ABC):
     """Evidence about a model; a method or property whose capability is missing raises NotAssessable with the reason.
 
-    `kind` is one of hub, folder, gguf, planted, partial-weights, recorded-attention, recorded-graph; `name` is shown to
-    readers and names the report's folder; `lacks` maps each missing capability to the reason.
+    `kind` is one of hub, folder, gguf, planted, partial-weights, recorded-attention, recorded-graph, bundle; `name` is
+    shown to readers and names the report's folder; `lacks` maps each missing capability to the reason.
     """
 
     kind: str
@@ -112,13 +148,38 @@ class Checkpoint(ABC):
         return None
 
     @property
+    def n_model_heads(self) -> int | None:
+        """The number of the model's heads; None where the evidence does not give it."""
+        return (self.sizes.n_layers - len(self.layers_without_heads)) * self.sizes.n_heads
+
+    @property
     def bos(self) -> int:
         """Id of the first token of every prompt: BOS, or EOS where the tokenizer has no BOS."""
         raise self._lacking(Capability.TOKENS)
 
     @property
+    def prompts_begin_with(self) -> str | None:
+        """`BOS`, or `EOS` where the tokenizer has no BOS; None where prompts are not made here."""
+        return None
+
+    @property
     def recorded_tokens(self) -> list[list[str]] | None:
         """Recorded prompts, as token strings; None where prompts can be chosen."""
+        return None
+
+    @property
+    def graphs(self) -> Mapping[Head, Graph]:
+        """Recorded graphs by the head that they are of."""
+        return {}
+
+    @property
+    def recordings(self) -> Sequence[Checkpoint]:
+        """The same evidence about each of several recordings that can't be compared; empty where there is none such."""
+        return ()
+
+    @property
+    def sources(self) -> Sequence[Source] | None:
+        """The files that the evidence is from, where these may be several."""
         return None
 
     def single_token(self, text: str) -> int | None:
@@ -144,6 +205,22 @@ class Checkpoint(ABC):
         """Token embedding, each row centred where the norms centre."""
         raise self._lacking(Capability.EMBEDDING)
 
+    @property
+    def layers_without_heads(self) -> Mapping[int, str]:
+        """Layers without softmax attention, as far as is known, with what they have instead: `conv`, `mamba`."""
+        return {}
+
+    @property
+    def attends_ahead(self) -> float:
+        """The largest share of a row of attention that was seen to go to later positions: 0 for a causal model."""
+        return 0.0
+
+    @property
+    def model_heads(self) -> list[Head]:
+        """Every head of the model, whether or not the evidence tells of it."""
+        layers = (layer for layer in range(self.sizes.n_layers) if layer not in self.layers_without_heads)
+        return [Head(layer, head) for layer in layers for head in range(self.sizes.n_heads)]
+
     def attention_layers(self) -> list[int]:
         """Return the layers whose attention patterns are available."""
         raise self._lacking(Capability.ATTENTION)
@@ -151,7 +228,15 @@ class Checkpoint(ABC):
     def attention_patterns(
         self, tokens: Int[Tensor, "prompt position"] | None
     ) -> Float[Tensor, "layer prompt head query key"]:
-        """Return attention patterns of all `attention_layers`, rows summing to 1; recorded ones for tokens None."""
+        """Run the model and return attention patterns of all `attention_layers`, rows summing to 1."""
+        raise self._lacking(Capability.ATTENTION)
+
+    def recorded_patterns(self, prompt: int) -> Float[Tensor, "layer head query key"]:
+        """Return the patterns of all `attention_layers` on one of the recorded prompts."""
+        raise self._lacking(Capability.ATTENTION)
+
+    def recorded_attention(self, head: Head, prompt: int) -> Float[Tensor, "query key"]:
+        """Return a head's pattern on one of the recorded prompts."""
         raise self._lacking(Capability.ATTENTION)
 
     def run(
@@ -172,6 +257,27 @@ class Checkpoint(ABC):
         """
         raise self._lacking(Capability.INTERVENTIONS)
 
+    def mixing_output(self, layer: int) -> str:
+        """Return the name of the activation that a layer's attention adds to the residual stream, for `run`.
+
+        In a layer of another kind it is what that has in place of attention.
+        """
+        return f"blocks.{layer}.hook_attn_out"
+
+    def stream_fault(self, layer: int) -> str | None:
+        """Say why the residual stream before a layer is not the sum of its parts; None where it is.
+
+        Parts are the token embedding, the position embedding where there is one, and each earlier layer's
+        `mixing_output` and MLP.
+        """
+        return None
+
+    def require_sum(self, layer: int) -> None:
+        """Raise NotAssessable where the residual stream before a layer is not the sum of its parts."""
+        why = self.stream_fault(layer)
+        if why is not None:
+            raise NotAssessable(f"needs the residual stream as a sum of parts: {why}")
+
     def qk_layers(self) -> list[int]:
         """Return the layers whose query and key weights are available."""
         raise self._lacking(Capability.QK)
@@ -185,9 +291,14 @@ class Checkpoint(ABC):
         """Dimension of the space of W_Q's columns: d_model, or d_model − 1 where the norm centres."""
         raise self._lacking(Capability.QK)
 
-    def rotation(self, offset: int) -> Float[Tensor, "d_head d_head"] | None:
-        """Return R with score = (q R) kᵀ for a key `offset` positions before its query; None where not rotary."""
-        raise self._lacking(Capability.QK)
+    def score_weights(self, layer: int) -> ScoreWeights:
+        """Return all that a layer's heads score two tokens by: `qk_weights`, with norms and a cap where it has any."""
+        self.require(Capability.SCORES)
+        return ScoreWeights(self.qk_weights(layer))
+
+    def rotation(self, layer: int, offset: int) -> Float[Tensor, "d_head d_head"] | None:
+        """Return a layer's R with score = (q R) kᵀ for a key `offset` positions before its query; None without one."""
+        raise self._lacking(Capability.SCORES)
 
     def embed_alone(
         self,
@@ -209,17 +320,31 @@ class Checkpoint(ABC):
         """Return each token's residual stream by itself, after the input norm of each layer, without gain and bias.
 
         x ← W_E[token] + `position`; then for every layer l before the given one: x ← x + `attention`[l] + MLP_l(x),
-        where the MLP reads what it reads in the model. `attention` covers all layers before the deepest.
+        where the MLP reads what it reads in the model. `attention` covers all layers before the deepest. A layer
+        without input norm, as OLMo 2's, reads the stream itself.
         """
         raise self._lacking(Capability.EMBEDDING)
+
+    def embed_by_layer(
+        self,
+        tokens: Int[Tensor, " token"],
+        layers: Sequence[int],
+        position: Float[Tensor, " d_model"],
+        attention: Float[Tensor, "before d_model"],
+    ) -> Iterator[Float[Tensor, "token d_model"]]:
+        """Yield what `embed_alone_at` returns layer by layer, `layers` ascending: one layer at a time is in memory."""
+        yield from self.embed_alone_at(tokens, layers, position, attention)
 
     def embedding_inputs(self, layer: int) -> dict[str, Tensor | str]:
         """Return every tensor and setting that `embed_alone` depends on, as the cache key of its result."""
         raise self._lacking(Capability.EMBEDDING)
 
-    @property
-    def window(self) -> int | None:
-        """Number of last tokens that attention sees in the layer where it sees fewest; None where all see all."""
+    def rotation_at(self, layer: int) -> Callable[[int], Float[Tensor, "d_head d_head"] | None]:
+        """Return a layer's `rotation` as a function of the offset."""
+        return partial(self.rotation, layer)
+
+    def window(self, layer: int) -> int | None:
+        """Return how many last tokens, its own among them, a layer's query sees; None where it sees all."""
         return None
 
     @property

@@ -34,7 +34,7 @@ def mutate(checkpoint: Checkpoint, mutation: str, head: Head, seed: int) -> None
         if mutation == "shuffle-embedding":
             _shuffle(bridge.embed.weight, checkpoint.bos, seed)
         else:
-            for layer in range(checkpoint.sizes.n_layers) if mutation == "permute-heads" else [head.layer]:
+            for layer in checkpoint.attention_layers() if mutation == "permute-heads" else [head.layer]:
                 _Heads(bridge.blocks[layer].attn, checkpoint.spec, mutation).change(mutation, head.index)
     checkpoint.mutated(mutation)
 
@@ -50,7 +50,10 @@ class _Heads:
 
     def __init__(self, attention: Any, spec: str, mutation: str) -> None:
         self.attention = attention
-        self.W: dict[str, Tensor] = {name: getattr(attention, f"W_{name}").detach().clone() for name in "QKVO"}
+        try:
+            self.W: dict[str, Tensor] = {name: getattr(attention, f"W_{name}").detach().clone() for name in "QKVO"}
+        except (AttributeError, NotImplementedError) as error:
+            raise BadInput(f"--mutate {mutation}: {spec} has no matrices W_Q, W_K, W_V and W_O a head") from error
         n = self.W["Q"].shape[0]
         if self.W["K"].shape[0] != n:
             raise BadInput(f"--mutate {mutation}: query heads of {spec} share keys; wanted a key a head")

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headclaims.checkpoint.interface import Capability, Checkpoint, Sizes
+from headclaims.checkpoint.interface import Capability, Checkpoint, Sizes, in_words
 from headclaims.checkpoint.rotary import rotate_half_matrix
 from headclaims.checkpoint.safetensors_file import EvidenceFile
 from headclaims.checkpoint.weights import QKWeights, RawQK, fold
@@ -51,6 +51,9 @@ class PartialWeights(Checkpoint):
             self.lacks[Capability.EMBEDDING] = "no token embedding and MLP 0 in the file"
         elif file.config.get("activation_function", "gelu_new") != "gelu_new":
             self.lacks[Capability.EMBEDDING] = "partial weights give E where MLPs have GPT-2's gelu_new alone"
+        lacking = next((of for of in (Capability.QK, Capability.EMBEDDING) if of in self.lacks), None)
+        if lacking is not None:
+            self.lacks[Capability.SCORES] = self.lacks[lacking]
         self._check()
 
     def _check(self) -> None:
@@ -134,6 +137,12 @@ class PartialWeights(Checkpoint):
         """Return the `RawQK.fingerprint` of a layer, None where the file lacks its weights."""
         return self.raw_qk(layer).fingerprint() if layer in self.qk_layers() else None
 
+    @property
+    def gives(self) -> str:
+        """What the file holds, in words."""
+        with_embedding = "" if Capability.EMBEDDING in self.lacks else ", and the embedding"
+        return f"query and key weights of {in_words(self.qk_layers())}{with_embedding}"
+
     @cached_property
     def identity(self) -> str:
         """The sha256 of the file."""
@@ -155,8 +164,11 @@ class PartialWeights(Checkpoint):
         gain = self.file.tensor(f"{prefix}input_layernorm.weight", s.d_model)
         return fold(raw, gain, None, centre=False, scale=scale)
 
-    def rotation(self, offset: int) -> Float[Tensor, "d_head d_head"] | None:
-        """Return R for the config's base, None with learned positions; raises NotAssessable for scaled rotations."""
+    def rotation(self, layer: int, offset: int) -> Float[Tensor, "d_head d_head"] | None:  # noqa: ARG002
+        """Return R for the config's base, the same in all layers; None with learned positions.
+
+        Raises NotAssessable for scaled rotations.
+        """
         if self.gpt2:
             return None
         rope = self.file.config.get("rope_parameters") or self.file.config.get("rope_scaling") or {}

@@ -17,6 +17,7 @@ from torch import Tensor
 from headclaims.checkpoint.weights import finite
 from headclaims.errors import BadCheckpoint
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 KINDS = ("partial-weights", "recorded-attention", "recorded-graph")
 
 
@@ -31,9 +32,13 @@ class EvidenceFile:
     shapes: dict[str, tuple[int, ...]]
 
     @classmethod
-    def open(cls, spec: str) -> EvidenceFile:
-        """Read the header; raises BadCheckpoint for a file that is missing, damaged or without the metadata."""
+    def open(cls, spec: str, named: str | None = None) -> EvidenceFile:
+        """Read the header; raises BadCheckpoint for a file that is missing, damaged or without the metadata.
+
+        What is said of the file calls it by `named`, where that isn't its path.
+        """
         path = Path(os.path.expanduser(spec))
+        spec = named or spec
         if not os.path.isfile(path):
             raise BadCheckpoint(f"{spec}: no such file")
         try:
@@ -65,10 +70,33 @@ class EvidenceFile:
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def tensor(self, name: str, *shape: int | None, whole: bool = False) -> Tensor:
+    @cached_property
+    def _opened(self) -> Any:
+        """The file, kept open: its header may name thousands of tensors."""
+        return safe_open(self.path, framework="pt")
+
+    def _get(self, name: str, again: bool) -> Tensor:
+        if not again:
+            return self._opened.get_tensor(name)
+        with safe_open(self.path, framework="pt") as file:
+            return file.get_tensor(name)
+
+    def part(self, name: str, *at: int) -> Tensor:
+        """Read a part of a tensor that was checked before, at these places of its first axes, in float32.
+
+        Raises BadCheckpoint where it can't be read.
+        """
+        try:
+            part: Tensor = self._opened.get_slice(name)[at] if at else self._opened.get_tensor(name)
+        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+            raise BadCheckpoint(f"{self.spec}: tensor {name} cannot be read: {_line(error)}") from error
+        return part.float()
+
+    def tensor(self, name: str, *shape: int | None, whole: bool = False, as_stored: bool = False) -> Tensor:
         """Read a tensor of this shape (None: any size): finite and in float32 or, if `whole`, of whole numbers.
 
-        Raises BadCheckpoint where it is missing, or of another shape or type.
+        As it is stored it may be in float16 or finer, and hold NaN. Raises BadCheckpoint where it is
+        missing, or of another shape or type.
         """
         if name not in self.shapes:
             raise BadCheckpoint(f"{self.spec}: no tensor {name}")
@@ -79,14 +107,14 @@ class EvidenceFile:
                 f"{self.spec}: tensor {name} of shape {list(actual)}; wanted [{', '.join(map(str, expected))}]"
             )
         try:
-            with safe_open(self.path, framework="pt") as file:
-                tensor: Tensor = file.get_tensor(name)
+            tensor: Tensor = self._get(name, again=not as_stored)
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
             raise BadCheckpoint(f"{self.spec}: tensor {name} cannot be read: {_line(error)}") from error
-        if tensor.is_floating_point() == whole or tensor.is_complex() or tensor.dtype == torch.bool:
+        coarse = as_stored and tensor.dtype not in FLOATS
+        if tensor.is_floating_point() == whole or tensor.is_complex() or tensor.dtype == torch.bool or coarse:
             expected_type = "whole numbers, as int32" if whole else "float32"
             raise BadCheckpoint(f"{self.spec}: tensor {name} of type {str(tensor.dtype)[6:]}; wanted {expected_type}")
-        return tensor if whole else finite(name, tensor.float(), self.spec)
+        return tensor if whole or as_stored else finite(name, tensor.float(), self.spec)
 
     def size(self, *keys: str) -> int:
         """Return the first of these config entries that exists; raises BadCheckpoint unless a whole number > 0."""
@@ -111,6 +139,15 @@ class EvidenceFile:
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
             raise BadCheckpoint(f"{self.spec}: config {key} is {value!r}; wanted a positive number")
         return float(value)
+
+
+def kind_in(path: Path) -> str | None:
+    """Return the kind in a file's header, None where it states none; raises BadCheckpoint for a damaged file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("kind")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadCheckpoint(f"{path}: no readable safetensors file: {_line(error)}") from error
 
 
 def json_value(spec: str, metadata: dict[str, str], key: str) -> Any:

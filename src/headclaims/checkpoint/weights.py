@@ -47,6 +47,40 @@ class QKWeights:
     scale: float
 
 
+@dataclass(frozen=True)
+class FactorNorm:
+    """A norm of every head's queries, or keys, before the rotation: z ← gain · z/√(mean square + eps) + bias.
+
+    A `centred` one (LayerNorm) first subtracts the mean. `over_all_heads`: mean and mean square are those of all heads'
+    dimensions together (OLMo 2), else of each head's own (Qwen3, Gemma 3).
+    """
+
+    gain: Float[Tensor, "head d_head"]
+    bias: Float[Tensor, "head d_head"]
+    eps: float
+    centred: bool
+    over_all_heads: bool
+
+
+@dataclass(frozen=True)
+class ScoreWeights:
+    """All that a layer's heads score two tokens by: cap(q̂ R k̂ᵀ · scale).
+
+    q̂ and k̂ are the queries and keys of `qk`, normalised where there are norms, and cap(s) = `cap` · tanh(s/`cap`) where
+    there is a cap.
+    """
+
+    qk: QKWeights
+    query_norm: FactorNorm | None = None
+    key_norm: FactorNorm | None = None
+    cap: float | None = None
+
+    @property
+    def bilinear(self) -> bool:
+        """Whether W_QK, with biases, is all of the score."""
+        return self.query_norm is None and self.key_norm is None and self.cap is None
+
+
 def fold(
     raw: RawQK,
     gain: Float[Tensor, " d_model"],

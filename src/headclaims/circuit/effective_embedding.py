@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclaims.cache import Cache, kept
@@ -43,22 +43,29 @@ def effective_embedding(
     cache: Cache,
     variant: Variant = Variant.MEAN,
     batch: int = 4096,
+    tokens: Int[Tensor, " token"] | None = None,
 ) -> Float[Tensor, "token d_model"]:
-    """Compute E for the whole vocabulary, in float32, or read it from the cache.
+    """Compute E for the whole vocabulary, or some tokens of it, in float32, or read it from the cache.
 
     x = W_E + position, then x ← x + attention_l + MLP_l(x) for each l < layer, then the norm. `words` are those that
     count for the checkpoint, needed by `mean` alone. Raises NotAssessable where the evidence lacks tensors or, for
     `mean` and `author`, cannot be run; ValueError for `mean` without words.
     """
     checkpoint.require(Capability.EMBEDDING)
-    return embedding_with(checkpoint, layer, ablated_terms(checkpoint, layer, words, variant, cache), cache, batch)
+    terms = ablated_terms(checkpoint, layer, words, variant, cache)
+    return embedding_with(checkpoint, layer, terms, cache, tokens, batch)
 
 
 def embedding_with(
-    checkpoint: Checkpoint, layer: int, terms: AblatedTerms, cache: Cache, batch: int = 4096
+    checkpoint: Checkpoint,
+    layer: int,
+    terms: AblatedTerms,
+    cache: Cache,
+    tokens: Int[Tensor, " token"] | None = None,
+    batch: int = 4096,
 ) -> Float[Tensor, "token d_model"]:
     """Compute the same with terms that are known, or read it from the cache."""
-    return torch.from_numpy(cache.call(embedding_arrays, Embedder(checkpoint, layer, batch), *terms)["E"])
+    return torch.from_numpy(cache.call(embedding_arrays, Embedder(checkpoint, layer, batch), *terms, tokens)["E"])
 
 
 @dataclass(frozen=True)
@@ -74,13 +81,17 @@ class Embedder:
         return self.checkpoint.embedding_inputs(self.layer)
 
 
-@kept("effective-embedding", version=3)
-def embedding_arrays(embedder: Embedder, position: Tensor, attention: Tensor) -> dict[str, Tensor]:
-    """Return E for the whole vocabulary, with these terms in place of positions and attention outputs."""
+@kept("effective-embedding", version=4)
+def embedding_arrays(
+    embedder: Embedder, position: Tensor, attention: Tensor, tokens: Tensor | None
+) -> dict[str, Tensor]:
+    """Return E for some tokens, None for all, with these terms in place of positions and attention outputs."""
     checkpoint, layer = embedder.checkpoint, embedder.layer
-    tokens = torch.arange(checkpoint.sizes.d_vocab or 0).split(embedder.batch)
-    rows = [checkpoint.embed_alone(some, layer, position, attention) for some in track(tokens, "embedding")]
-    return {"E": torch.cat(rows)}
+    tokens = torch.arange(checkpoint.sizes.d_vocab or 0) if tokens is None else tokens
+    E = torch.empty(len(tokens), checkpoint.sizes.d_model)
+    for rows in track(torch.arange(len(tokens)).split(embedder.batch), "embedding"):
+        E[rows] = checkpoint.embed_alone(tokens[rows], layer, position, attention)
+    return {"E": E}
 
 
 def ablated_terms(
@@ -119,7 +130,8 @@ def mean_terms(checkpoint: Checkpoint, tokens: Tensor, layer: int, first: int) -
     """Return the mean position embedding and attention outputs before a layer, over positions from `first` on."""
     d_model, learned = checkpoint.sizes.d_model, checkpoint.learned_positions
     position, attention = torch.zeros(d_model), torch.zeros(layer, d_model)
-    outputs = {f"blocks.{before}.hook_attn_out": before for before in range(layer)}
+    checkpoint.require_sum(layer)
+    outputs = {checkpoint.mixing_output(before): before for before in range(layer)}
     names = [*outputs, *(["hook_pos_embed"] if learned else [])]
     recorded = checkpoint.run(tokens, record=names) if names else {}
     for name, before in outputs.items():

@@ -11,31 +11,36 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headclaims.circuit.qk_circuit import QKCircuit, RotationAt, causal, causal_scores
+from headclaims.circuit.head_score import HeadScore, Scorer, capped
+from headclaims.circuit.qk_circuit import RotationAt, causal, causal_scores
 
 
 def effective_pattern(
-    circuit: QKCircuit,
+    head: Scorer,
     E: Float[Tensor, "token d_model"],
     token_at: Int[np.ndarray, "prompt position"],
     rotation: RotationAt,
+    window: int | None = None,
 ) -> Float[np.ndarray, "prompt query key"]:
     """Compute the attention pattern from E: causal, biases included, rows summing to 1.
 
-    A[i, j] ∝ exp((E_i W_Q + b_Q) R_{i−j} (E_j W_K + b_K)ᵀ · scale) for j ≤ i. `token_at` gives the row of E at each
-    position; `rotation(offset)` gives R, or None with learned positions.
+    A[i, j] ∝ exp(s(E_i, E_j)) for j ≤ i, and i − j < `window` where there is one. s is the head's own score at offset
+    i − j: (E_i W_Q + b_Q) R_{i−j} (E_j W_K + b_K)ᵀ · scale where W_QK is all of it. `token_at` gives the row of E at
+    each position; `rotation(offset)` gives R, or None without one.
     """
     length = token_at.shape[1]
     at_position = torch.from_numpy(token_at)
+    queries, keys = head.queries(E), head.keys(E)
+    cap = head.cap if isinstance(head, HeadScore) else None
     if rotation(0) is None:  # learned positions: the same at all offsets
-        by_token = circuit.scores(E, E)
-        return causal(by_token[at_position[:, :, None], at_position[:, None, :]]).softmax(dim=-1).numpy()
+        by_token = capped(queries @ keys.mT, cap)
+        return causal(by_token[at_position[:, :, None], at_position[:, None, :]], window).softmax(dim=-1).numpy()
 
     def at_offset(offset: int) -> Float[Tensor, "prompt row"]:
         R = rotation(offset)
         assert R is not None
-        by_token = circuit.at_offset(R).scores(E, E)
+        by_token = capped(queries @ R.to(queries) @ keys.mT, cap)
         return by_token[at_position[:, offset:], at_position[:, : length - offset]]
 
-    scores = causal_scores(len(token_at), length, at_offset)
+    scores = causal_scores(len(token_at), length, at_offset, window)
     return scores.softmax(dim=-1).numpy()

@@ -48,6 +48,14 @@ class QKCircuit:
         rotation = rotation.to(self.W_Q)
         return replace(self, W_Q=self.W_Q @ rotation, b_Q=self.b_Q @ rotation)
 
+    def queries(self, x: Float[Tensor, "*row d_model"], biased: bool = True) -> Float[Tensor, "*row d_head"]:
+        """Return the queries of rows of E, after the scale and before the rotation."""
+        return (x @ self.W_Q + (self.b_Q if biased else 0.0)) * self.scale
+
+    def keys(self, y: Float[Tensor, "*row d_model"], biased: bool = True) -> Float[Tensor, "*row d_head"]:
+        """Return the keys of rows of E."""
+        return y @ self.W_K + (self.b_K if biased else 0.0)
+
     def on_span(self) -> tuple[QKCircuit, Float[Tensor, "d_model span"]]:
         """Return the circuit on the span of [W_Q W_K] and an orthonormal basis of it.
 
@@ -70,21 +78,25 @@ class QKCircuit:
         return q @ k.mT * self.scale
 
 
-def causal(scores: Float[Tensor, "prompt query key"]) -> Float[Tensor, "prompt query key"]:
-    """Return scores with −∞ for keys after their query."""
-    ahead = torch.ones(scores.shape[1:], dtype=torch.bool).triu(1)
-    return scores.masked_fill(ahead, -torch.inf)
+def causal(scores: Float[Tensor, "prompt query key"], window: int | None = None) -> Float[Tensor, "prompt query key"]:
+    """Return scores with −∞ for keys after their query, and for those beyond a `window`."""
+    everywhere = torch.ones(scores.shape[1:], dtype=torch.bool)
+    unseen = everywhere.triu(1) if window is None else everywhere.triu(1) | everywhere.tril(-window)
+    return scores.masked_fill(unseen, -torch.inf)
 
 
 def causal_scores(
-    n_prompts: int, length: int, at_offset: Callable[[int], Float[Tensor, "prompt row"]]
+    n_prompts: int,
+    length: int,
+    at_offset: Callable[[int], Float[Tensor, "prompt row"]],
+    window: int | None = None,
 ) -> Float[Tensor, "prompt query key"]:
-    """Assemble all scores from those at each offset; keys after their query get −∞.
+    """Assemble all scores from those at each offset; keys after their query, and those beyond a `window`, get −∞.
 
     `at_offset(offset)` gives the scores of the queries from position `offset` on, each with the key `offset` before it.
     """
     scores = torch.full((n_prompts, length, length), -torch.inf)
-    for offset in range(length):
+    for offset in range(min(length, window or length)):
         row = torch.arange(offset, length)
         scores[:, row, row - offset] = at_offset(offset)
     return scores

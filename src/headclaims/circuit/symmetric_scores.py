@@ -51,9 +51,13 @@ class QKPart(StrEnum):
 
 
 def part_scores(
-    circuit: QKCircuit, x: Float[Tensor, "prompt position d_model"], rotation: RotationAt, part: QKPart
+    circuit: QKCircuit,
+    x: Float[Tensor, "prompt position d_model"],
+    rotation: RotationAt,
+    part: QKPart,
+    window: int | None = None,
 ) -> Float[Tensor, "prompt query key"]:
-    """Compute x_q W_part x_kᵀ plus the unchanged terms of both biases; keys after their query get −∞.
+    """Compute x_q W_part x_kᵀ plus the unchanged terms of both biases; keys that the query does not see get −∞.
 
     At each offset the symmetric part's score is half the sum, and the skew part's half the difference, of the scores of
     (query, key) before and after the two tokens change places.
@@ -64,7 +68,7 @@ def part_scores(
     if rotation(0) is None:  # learned positions: the same at all offsets
         bare = q @ k.mT
         of_biases = (q @ circuit.b_K)[:, :, None] + (k @ circuit.b_Q)[:, None, :] + circuit.b_Q @ circuit.b_K
-        return causal(((bare + sign * bare.mT) / 2 + of_biases) * circuit.scale)
+        return causal(((bare + sign * bare.mT) / 2 + of_biases) * circuit.scale, window)
 
     def at_offset(offset: int) -> Float[Tensor, "prompt row"]:
         R = rotation(offset)
@@ -75,4 +79,4 @@ def part_scores(
         biases = turned[:, offset:] @ circuit.b_K + k[:, : length - offset] @ b_Q + b_Q @ circuit.b_K
         return ((bare + sign * exchanged) / 2 + biases) * circuit.scale
 
-    return causal_scores(len(x), length, at_offset)
+    return causal_scores(len(x), length, at_offset, window)

@@ -92,13 +92,15 @@ class Claim:
         measured: Mapping[str, Number] | None = None,
         about_all_heads: bool = False,
         threshold: Threshold | None = None,
+        note: str | None = None,
     ) -> None:
         """Judge a statistic by its threshold and its nulls, and enter it into the record.
 
         The claim holds where the whole 95 % interval of `value` (or the number itself) is on the right side of the
         threshold, and those of all `conditions` are on theirs. `nulls` are compared with `value`, or with `compared`.
         `measured` are further numbers for the record. `threshold` stands in for the one that `thresholds.toml` has of
-        `statistic`. A claim `about_all_heads` is flagged where the evidence holds some of the model's heads.
+        `statistic`. A claim `about_all_heads` is flagged where the evidence holds some of the model's heads. `note` is
+        what a reader has to know of how it was measured.
 
         Raises NotSupported, with what was measured and wanted, unless the claim is supported; ValueError where a number
         is not finite.
@@ -128,7 +130,7 @@ class Claim:
             compared=compared,
             heads_lacking=self.audit.heads_lacking if about_all_heads else None,
         )
-        self._conclude(measurement, numbers)
+        self._conclude(measurement, numbers, note)
 
     def _condition(self, statistic: str, value: Measured, threshold: Threshold | None = None) -> Condition:
         limit = threshold or self.threshold(statistic)
@@ -136,7 +138,7 @@ class Claim:
             return Condition(statistic, value.value, limit, value.interval())
         return Condition(statistic, float(value), limit)
 
-    def _conclude(self, measurement: Measurement, numbers: Mapping[str, Number]) -> None:
+    def _conclude(self, measurement: Measurement, numbers: Mapping[str, Number], note: str | None) -> None:
         __tracebackhide__ = True
         judgement = judge(measurement)
         for variant in measurement.variants:
@@ -146,7 +148,7 @@ class Claim:
         plain_numbers = {name: _plain(name, number) for name, number in numbers.items()}
         self.entry.conclude(measurement, judgement, plain_numbers)
         self._measurement = measurement
-        notes = [self.entry.reason, *self._replication()]
+        notes = [note, self.entry.reason, *self._replication()]
         self.entry.reason = "; ".join(note for note in notes if note) or None
         self.concluded = True
         if judgement.verdict is not Verdict.SUPPORTED:

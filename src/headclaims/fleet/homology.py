@@ -22,11 +22,11 @@ from headclaims.audit.settings import Settings
 from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.circuit.effective_embedding import AblatedTerms
 from headclaims.circuit.eigenspectrum import HeadSpectra
-from headclaims.circuit.qk_circuit import QKCircuit, Rotation
+from headclaims.circuit.head_score import HeadScore
 from headclaims.claim.claim_set import ClaimSet
 from headclaims.errors import BadInput, NotAssessable
 from headclaims.measures.category_score import Survey
-from headclaims.vocabulary.scores import TokenScores, mean_rotation
+from headclaims.vocabulary.token_scores import TokenScores, layer_turn
 
 SMALLEST_SHARE = 1e-6
 FEWEST_SHARED = 20
@@ -39,14 +39,14 @@ def behaviour(survey: Survey) -> Float[np.ndarray, "head feature"]:
     They are attention per kin over its uniform share; attention to itself, and per copy, over that per kin; and
     attention to BOS on rows with kin, and on rows without.
     """
-    kin, alone = survey.has_kin, survey.is_counted & ~survey.has_kin
+    kin, alone = survey.has_kin, ~survey.has_kin
     per_kin = survey.kin_mass[:, kin].sum(axis=1) / survey.n_kin[kin].sum()
     uniform = survey.uniform_share[kin].sum() / survey.n_kin[kin].sum()
     copies = kin & (survey.n_copies > 0)
     per_copy = survey.copy_mass[:, copies].sum(axis=1) / max(1.0, float(survey.n_copies[copies].sum()))
     own = survey.own[:, kin].mean(axis=1)
     shares = (per_kin / uniform, _over(own, per_kin), _over(per_copy, per_kin))
-    bos = (survey.bos[:, kin].mean(axis=1), survey.bos[:, alone].mean(axis=1))
+    bos = (survey.first[:, kin].mean(axis=1), survey.first[:, alone].mean(axis=1))
     return np.stack([np.log(np.maximum(of, SMALLEST_SHARE)) for of in (*shares, *bos)], axis=1)
 
 
@@ -72,16 +72,19 @@ def weights(spectra: HeadSpectra, plane: Mapping[str, np.ndarray] | None) -> Flo
 
 
 def word_maps(
-    checkpoint: Checkpoint, heads: Sequence[Head], words: Sequence[str], terms: AblatedTerms, turn: Rotation | None
+    checkpoint: Checkpoint, heads: Sequence[Head], words: Sequence[str], terms: AblatedTerms, length: int
 ) -> Float[np.ndarray, "head word word"]:
-    """Return scores among words, each one token with a leading space, by heads on their own layer's E."""
+    """Return scores among words, each one token with a leading space, by heads on their own layer's E.
+
+    `length` is that of the prompts, over whose offsets rotary scores are averaged.
+    """
     layers = sorted({head.layer for head in heads})
     ids = [checkpoint.single_token(" " + word) for word in words]
     embedded = dict(zip(layers, checkpoint.embed_alone_at(torch.tensor(ids), layers, *terms), strict=True))
     found = []
     for head in heads:
-        circuit, x = QKCircuit.of(checkpoint.qk_weights(head.layer), head.index), embedded[head.layer]
-        found.append(TokenScores.of(circuit, x, x, turn).matrix().numpy())
+        score, x = HeadScore.of(checkpoint.score_weights(head.layer), head.index), embedded[head.layer]
+        found.append(TokenScores.of(score, x, x, layer_turn(checkpoint, head.layer, length)).matrix().numpy())
     return np.stack(found)
 
 
@@ -165,8 +168,7 @@ class Accounts:
         """Return the scores of heads among words."""
         checkpoint, workspace = self.audit.checkpoint, self.audit.workspace
         terms = workspace.ablated_terms(max(head.layer for head in heads))
-        turn = mean_rotation(checkpoint.rotation, workspace.settings.seq_len)
-        return word_maps(checkpoint, heads, words, terms, turn)
+        return word_maps(checkpoint, heads, words, terms, workspace.settings.seq_len)
 
 
 def if_assessable(make: Callable[[], Made]) -> Made | None:

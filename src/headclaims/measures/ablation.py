@@ -43,14 +43,14 @@ class Part(StrEnum):
     POSITION = "position"
     """The position embedding; with rotary positions the rotation of all queries and keys, for every `Kind`."""
     ATTENTION = "attention"
-    """The output of a layer's attention, all heads together, with its bias."""
+    """The output of a layer's attention, all heads together, with its bias; or of what the layer has instead."""
     MLP = "mlp"
     """The output of a layer's MLP, with its bias."""
     DIRECT_PATH = "direct path"
     """The token embedding in the residual stream after layer 0; layer 0 itself still reads it."""
 
 
-_IN_LAYERS = {Part.ATTENTION: "hook_attn_out", Part.MLP: "hook_mlp_out"}
+_IN_LAYERS = (Part.ATTENTION, Part.MLP)
 
 
 @dataclass(frozen=True, order=True)
@@ -127,8 +127,9 @@ class AblationRuns:
 
     @cached_property
     def _clean(self) -> _Clean:
+        self.checkpoint.require_sum(self.layer)
         before = range(self.layer)
-        outputs = [f"blocks.{layer}.{hook}" for layer in before for hook in ("hook_attn_out", "hook_mlp_out")]
+        outputs = [self._output(Component(part, layer)) for layer in before for part in _IN_LAYERS]
         residual = {layer: f"blocks.{layer}.hook_resid_pre" for layer in sorted({0, *before, self.layer})}
         learned = self.checkpoint.learned_positions
         names = [*outputs, *residual.values(), *(["hook_pos_embed"] if learned else [])]
@@ -191,6 +192,11 @@ class AblationRuns:
             patterns.append(patterns_of(run, chosen))
         return np.concatenate(patterns, axis=1)
 
+    def _output(self, component: Component) -> str:
+        """Return the name of the activation that an attention or MLP component adds to the residual stream."""
+        layer = component.layer
+        return f"blocks.{layer}.hook_mlp_out" if component.part is Part.MLP else self.checkpoint.mixing_output(layer)
+
     def _changes(
         self, components: Sequence[Component], kind: Kind
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Edit]]:
@@ -205,7 +211,7 @@ class AblationRuns:
             if component.part is Part.POSITION and not self.checkpoint.learned_positions:
                 edits = self.checkpoint.without_rotation
             elif component.part in _IN_LAYERS:
-                name = f"blocks.{component.layer}.{_IN_LAYERS[component.part]}"
+                name = self._output(component)
                 instead[name] = replacement(clean.outputs[name], kind, seed)
             else:
                 output = clean.position if component.part is Part.POSITION else clean.embedding

@@ -29,7 +29,7 @@ def total_variation(
 
 def mean_variation(survey: Survey, rows: Float[np.ndarray, "prompt query"]) -> Resampled:
     """Return the mean of rows' total variation, with an interval over prompts and categories of the query."""
-    return Resampled(survey.grouped(rows.reshape(1, -1)), lambda means: means[:, 0])
+    return Resampled(survey.grouped(rows[survey.prompts.rows][None]), lambda means: means[:, 0])
 
 
 def relative_variation(
@@ -52,17 +52,19 @@ def effect(clean: Survey, changed: Survey, head: Head) -> Resampled:
             -np.log(clean.uniform_share),
         ]
     )
-    return Resampled(clean.grouped(values), lambda means: (means[:, 0] - means[:, 1]) / (means[:, 2] - means[:, 1]))
+    return Resampled(
+        clean.grouped(values, clean.is_scored[None]),
+        lambda means: (means[:, 0] - means[:, 1]) / (means[:, 2] - means[:, 1]),
+    )
 
 
 def margin_below_uniform(clean: Survey, head: Head) -> Resampled:
     """Return the margin u − score, in nats: how strongly the head is a category head, and the unit of `effect`."""
     values = np.stack([clean.row_scores[clean.position(head)], -np.log(clean.uniform_share)])
-    return Resampled(clean.grouped(values), lambda means: means[:, 1] - means[:, 0])
+    return Resampled(clean.grouped(values, clean.is_scored[None]), lambda means: means[:, 1] - means[:, 0])
 
 
 def median_prompt_score(survey: Survey, head: Head) -> float:
     """Return the median over prompts of the category score, in nats, as the write-up reports it for ablations."""
-    shape = len(survey.prompts), survey.prompts.length
-    rows, counted = survey.row_scores[survey.position(head)].reshape(shape), survey.is_counted.reshape(shape)
-    return float(np.median((rows * counted).sum(axis=1) / counted.sum(axis=1)))
+    by_prompt = survey.grouped(survey.row_scores[[survey.position(head)]], survey.is_scored[None])
+    return float(np.median(by_prompt.sums.sum(axis=2) / by_prompt.counts.sum(axis=2)))

@@ -1,11 +1,12 @@
 """The category score, and the survey of all heads by it.
 
-Attention patterns are reduced once to what every behavioural statistic needs: for each row the attention to BOS, to
-the own position, and to each word of the list at earlier positions. Category labels enter afterwards, so that the same
-reduction serves the measurement and its permuted labels.
+Attention patterns are reduced once to what every behavioural statistic needs: for each row the attention to the first
+position, to the own one, and to each word of the list at earlier positions. Category labels enter afterwards, so that
+the same reduction serves the measurement and its permuted labels.
 
-Axes: `head` runs over all heads of the survey, `row` over all query positions of all prompts. Kin of a word are the
-other words of its category.
+Axes: `head` runs over all heads of the survey, `row` over the query positions that count, those of words of the list
+and the first of each prompt (`CategoryPrompts.rows`), prompt after prompt. Kin of a word are the other words of its
+category.
 """
 
 from __future__ import annotations
@@ -32,13 +33,14 @@ class Survey:
     """Attention of all heads on a set of category prompts, summed by word.
 
     For query position i of a row, `word_mass[h, row, w]` is the attention to word w at positions 1 ≤ j < i,
-    `bos[h, row]` that to position 0, and `own[h, row]` that to position i. Rows run over prompts, then positions.
+    `first[h, row]` that to position 0, and `own[h, row]` that to position i. Tokens that are no words of the list are
+    keys of their own: what goes to them is in none of these, but in the whole that a row gives away.
     """
 
     prompts: CategoryPrompts
     heads: tuple[Head, ...]
     word_mass: Float[np.ndarray, "head row word"]
-    bos: Float[np.ndarray, "head row"]
+    first: Float[np.ndarray, "head row"]
     own: Float[np.ndarray, "head row"]
     _position: dict[Head, int] = field(init=False, repr=False)
 
@@ -52,27 +54,27 @@ class Survey:
             raise NotAssessable(f"needs attention of {head.label}: the evidence has that of layers {layers}")
         return self._position[head]
 
+    @property
+    def prompt_of_row(self) -> Int[np.ndarray, " row"]:
+        """Which of the prompts each row is of."""
+        return self.prompts.rows[0]
+
+    @property
+    def position_of_row(self) -> Int[np.ndarray, " row"]:
+        """Each row's query position in its prompt."""
+        return self.prompts.rows[1]
+
     @cached_property
     def word_of_row(self) -> Int[np.ndarray, " row"]:
-        """Word at each row's query position, −1 where there is none of the list."""
-        return self.prompts.word_at.reshape(-1)
-
-    @cached_property
-    def is_first(self) -> Bool[np.ndarray, " row"]:
-        """Whether a row is that of position 0."""
-        return np.tile(np.arange(self.prompts.length) == 0, len(self.prompts))
-
-    @cached_property
-    def is_counted(self) -> Bool[np.ndarray, " row"]:
-        """Whether a row enters statistics: that of a word of the list, or of position 0."""
-        return (self.word_of_row >= 0) | self.is_first
+        """Word at each row's query position, −1 for the first of a prompt."""
+        return self.prompts.word_at[self.prompts.rows]
 
     @cached_property
     def word_counts(self) -> Float[np.ndarray, "row word"]:
         """Number of positions 1 ≤ j < i of the row's prompt that hold each word."""
         one_hot = np.eye(len(self.prompts.words.words) + 1)[self.prompts.word_at][..., :-1]
         before = np.cumsum(one_hot, axis=1) - one_hot
-        return before.reshape(-1, before.shape[-1])
+        return before[self.prompts.rows]
 
     @cached_property
     def is_kin(self) -> Bool[np.ndarray, "row word"]:
@@ -122,48 +124,75 @@ class Survey:
         return self.n_kin > 0
 
     @cached_property
+    def is_scored(self) -> Bool[np.ndarray, " row"]:
+        """Whether a row has a target and so a score: every row, or where prompts don't begin with BOS those with kin.
+
+        The first token of any text draws attention; only where it is BOS is it the target of rows without kin.
+        """
+        return np.ones(len(self.word_of_row), dtype=bool) if self.prompts.begin_with_bos else self.has_kin
+
+    @property
+    def scored_on(self) -> str | None:
+        """What category scores are over, in words, where that is not every row; None where it is."""
+        if self.prompts.begin_with_bos:
+            return None
+        return f"no BOS in front of the prompts: scores are over the {int(self.is_scored.sum())} rows with kin alone"
+
+    @cached_property
     def row_scores(self) -> Float[np.ndarray, "head row"]:
         """−ln max(Σ_j A[i,j] M[i,j], 1e-12) in nats, where M is `target_mask`: earlier kin, or BOS without kin.
 
-        Raises NotAssessable where prompts don't begin with BOS.
+        NaN for rows that have no target (`is_scored`).
         """
-        if not self.prompts.begin_with_bos:
-            raise NotAssessable("recorded prompts do not begin with BOS: rows without kin have no target")
-        target = np.where(self.has_kin, self.kin_mass, self.bos)
-        return -np.log(np.maximum(target, SCORE_FLOOR))
+        target = np.where(self.has_kin, self.kin_mass, self.first)
+        return np.where(self.is_scored, -np.log(np.maximum(target, SCORE_FLOOR)), np.nan)
 
     @cached_property
     def scores(self) -> Float[np.ndarray, " head"]:
-        """Category score of each head: the mean of its counted rows' scores, in nats; lower is better."""
-        return self.row_scores[:, self.is_counted].mean(axis=1)
+        """Category score of each head: the mean of its rows' scores, in nats; lower is better.
+
+        Raises NotAssessable where no row has a target.
+        """
+        return self.row_scores[:, self._scored_rows].mean(axis=1)
 
     @cached_property
     def uniform_share(self) -> Float[np.ndarray, " row"]:
         """Attention to the row's target under uniform causal attention: n_kin/(i + 1), or 1/(i + 1) without kin."""
-        seen = np.tile(np.arange(1, self.prompts.length + 1), len(self.prompts))
-        return np.where(self.has_kin, self.n_kin, 1.0) / seen
+        return np.where(self.has_kin, self.n_kin, 1.0) / (self.position_of_row + 1)
 
     @property
     def uniform_score(self) -> float:
-        """Category score u of uniform causal attention, in nats."""
-        return float(-np.log(self.uniform_share[self.is_counted]).mean())
+        """Category score u of uniform causal attention, in nats; raises NotAssessable where no row has a target."""
+        return float(-np.log(self.uniform_share[self._scored_rows]).mean())
+
+    @property
+    def _scored_rows(self) -> Bool[np.ndarray, " row"]:
+        if not self.is_scored.any():
+            raise NotAssessable("no row of the prompts has kin, and without BOS in front no other has a target")
+        return self.is_scored
+
+    def grouped_scores(self) -> GroupedRows:
+        """Group the rows' category scores, one statistic a head."""
+        return self.grouped(self.row_scores, self.is_scored[None])
 
     def grouped(
         self, values: Float[np.ndarray, "statistic row"], rows: Bool[np.ndarray, "#statistic row"] | None = None
     ) -> GroupedRows:
-        """Sum and count row values (of all counted rows by default) by prompt and by the query's category.
+        """Sum and count row values (of all rows by default) by prompt and by the query's category.
 
-        Row 0 of a prompt has no category: it is in the last group, which is never left out. Rows of other tokens that
-        are no words of the list enter nothing.
+        Row 0 of a prompt has no category: it is in the last group, which is never left out.
         """
-        n_categories = len(self.prompts.words.categories)
-        category = np.where(self.prompts.category_at < 0, n_categories, self.prompts.category_at)
-        member = np.eye(n_categories + 1)[category]
-        shape = (len(values), len(self.prompts), self.prompts.length)
-        included = np.broadcast_to(self.is_counted if rows is None else rows & self.is_counted, values.shape)
-        sums = np.einsum("snr,nrc->snc", np.where(included, values, 0.0).reshape(shape), member)
-        counts = np.einsum("snr,nrc->snc", included.astype(float).reshape(shape), member)
-        return GroupedRows(sums, counts)
+        n_groups = len(self.prompts.words.categories) + 1
+        category = self.prompts.category_at[self.prompts.rows]
+        group = self.prompt_of_row * n_groups + np.where(category < 0, n_groups - 1, category)
+        included = np.broadcast_to(True if rows is None else rows, values.shape)
+
+        def by_group(weights: Float[np.ndarray, "statistic row"]) -> Float[np.ndarray, "statistic prompt category"]:
+            size = len(self.prompts) * n_groups
+            sums = [np.bincount(group, row, minlength=size) for row in weights]
+            return np.stack(sums).reshape(len(weights), len(self.prompts), n_groups)
+
+        return GroupedRows(by_group(np.where(included, values, 0.0)), by_group(included.astype(float)))
 
 
 def _own_word(
@@ -178,30 +207,24 @@ def _own_word(
 def survey(
     prompts: CategoryPrompts,
     heads: tuple[Head, ...],
-    patterns: Iterable[tuple[slice, Float[Tensor, "_ head query key"]]],
+    patterns: Iterable[tuple[slice, Float[Tensor, "_ head _ _"]]],
 ) -> Survey:
     """Reduce attention patterns to a survey of all heads.
 
-    `patterns` yields batches (slice of the prompts, their patterns for `heads` in this order), so that only one batch
-    of patterns is in memory at a time.
+    `patterns` yields batches (slice of the prompts, their patterns [prompt, head, query, key]), so that only one batch
+    of patterns is in memory at a time. Prompts of one batch are of one length.
     """
-    n_words, length = len(prompts.words.words), prompts.length
-    shape = (len(heads), len(prompts), length)
-    word_mass = np.zeros((*shape, n_words), dtype=np.float32)
-    bos, own = np.zeros(shape), np.zeros(shape)
-    earlier = torch.tril(torch.ones(length, length), diagonal=-1)
-    for chosen, pattern in patterns:
-        pattern = pattern.float().cpu()
-        one_hot = np.eye(n_words + 1, dtype=np.float32)[prompts.word_at[chosen]][..., :-1]
-        mass = torch.einsum("phqk,pkw->hpqw", pattern * earlier, torch.from_numpy(one_hot))
-        word_mass[:, chosen] = mass.numpy()
-        bos[:, chosen] = pattern[..., 0].transpose(0, 1).numpy()
-        own[:, chosen] = pattern.diagonal(dim1=-2, dim2=-1).transpose(0, 1).numpy()
-    rows = len(prompts) * length
-    return Survey(
-        prompts,
-        heads,
-        word_mass.reshape(len(heads), rows, n_words),
-        bos.reshape(len(heads), rows),
-        own.reshape(len(heads), rows),
-    )
+    n_words, n_rows = len(prompts.words.words), len(prompts.rows[0])
+    word_mass = np.zeros((len(heads), n_rows, n_words), dtype=np.float32)
+    first, own = np.zeros((len(heads), n_rows)), np.zeros((len(heads), n_rows))
+    for chosen, batch in patterns:
+        for number, pattern in zip(range(len(prompts))[chosen], batch.float().cpu(), strict=True):
+            rows = slice(*np.searchsorted(prompts.rows[0], [number, number + 1]).tolist())
+            query = torch.from_numpy(prompts.rows[1][rows])
+            of_rows, length = pattern[:, query], pattern.shape[-1]
+            first[:, rows] = of_rows[..., 0].numpy()
+            own[:, rows] = pattern.diagonal(dim1=-2, dim2=-1)[:, query].numpy()
+            one_hot = np.eye(n_words + 1, dtype=np.float32)[prompts.word_at[number, :length]][:, :-1]
+            of_rows *= torch.arange(length) < query[:, None]
+            word_mass[:, rows] = (of_rows @ torch.from_numpy(one_hot)).numpy()
+    return Survey(prompts, heads, word_mass, first, own)

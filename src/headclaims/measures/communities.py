@@ -19,7 +19,8 @@ from headclaims.errors import NotAssessable
 from headclaims.measures.top_attended import form, memberships, merged
 from headclaims.prompts.words import WordList
 from headclaims.statistics.resampling import OverUnits, Within
-from headclaims.vocabulary.scores import TokenScores, sweep
+from headclaims.vocabulary.scores import sweep
+from headclaims.vocabulary.token_scores import TokenScores
 
 EDGES_A_TOKEN = 4
 LARGEST = 512

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from headclaims.cache import kept
+from headclaims.circuit.gaussian_heads import entry_size
+from headclaims.circuit.head_score import HeadScore
 from headclaims.circuit.qk_circuit import core, symmetric_part
 from headclaims.circuit.scatter import contrasts
 from headclaims.circuit.symmetric_scores import norm_ratios
@@ -20,6 +23,7 @@ from headclaims.errors import NotAssessable
 from headclaims.measures.category_blocks import relative_depths
 from headclaims.measures.head_batch import HeadBatch, Projected, project
 from headclaims.measures.layer_map import LayerMap
+from headclaims.measures.own_map import own_statistics
 from headclaims.measures.similar_words import shares_above
 from headclaims.measures.similarity_peak import peaks_of_heads
 from headclaims.measures.token_sets import Groups
@@ -47,6 +51,31 @@ def statistics_of_gaussian_heads(
 
     with suppress(NotAssessable):
         _ = layer.moments  # computed and cached before the threads start
+    parts = each_in_one_thread(drawn, range(0, n, GAUSSIAN_AT_ONCE), "Gaussian heads")
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@kept("own-map-of-gaussian-heads", version=1)
+def own_statistics_of_gaussian_heads(
+    layer: LayerMap, head: HeadScore, n: int, free: int, seed: int
+) -> dict[str, Float[np.ndarray, " head"]]:
+    """Compute the same of n heads that have Gaussian weights in a score that is not W_QK alone, on the target's E.
+
+    W_Q and W_K are Gaussian, of the head's own scale over `free` dimensions; its biases, norms (gains included), cap
+    and rotation stay, as they are part of the model. A norm over all heads keeps the size that the model's heads give.
+    """
+    sizes = [entry_size(W, free) for W in (head.circuit.W_Q, head.circuit.W_K)]
+
+    def drawn(start: int) -> dict[str, Float[np.ndarray, " head"]]:
+        generator = torch.Generator().manual_seed(int(np.random.default_rng([seed, start, 1]).integers(2**63)))
+        shape = (min(GAUSSIAN_AT_ONCE, n - start), *head.circuit.W_Q.shape)
+        queries, keys = (size * torch.randn(shape, generator=generator) for size in sizes)
+        members = [head.by(replace(head.circuit, W_Q=W_Q, W_K=W_K)) for W_Q, W_K in zip(queries, keys, strict=True)]
+        return own_statistics(layer, members)
+
+    if layer.sets.common is not None:
+        with suppress(NotAssessable):
+            _ = layer.bins  # computed and cached before the threads start
     parts = each_in_one_thread(drawn, range(0, n, GAUSSIAN_AT_ONCE), "Gaussian heads")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

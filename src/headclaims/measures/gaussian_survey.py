@@ -14,8 +14,7 @@ Axes: `head` all heads of the survey, `draw` members of the null population, `to
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from headclaims.cache import kept
 from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.circuit.effective_embedding import AblatedTerms
 from headclaims.circuit.gaussian_heads import entry_size
+from headclaims.circuit.head_score import HeadNorm, HeadScore, capped
 from headclaims.circuit.qk_circuit import RotationAt
 from headclaims.measures.category_score import SCORE_FLOOR
 from headclaims.prompts.category import CategoryPrompts, target_mask
@@ -35,10 +35,34 @@ SURVEYS = 199
 
 
 @dataclass(frozen=True)
+class DrawnNorm:
+    """A head's own norm for queries, or keys, of Gaussian weights; of all heads together, `mean` and `size` stay."""
+
+    norm: HeadNorm
+    mean: Float[Tensor, "token 1"] | None
+    size: Float[Tensor, "token 1"] | None
+
+    @classmethod
+    def of(cls, norm: HeadNorm | None, E: Float[Tensor, "token d_model"]) -> DrawnNorm | None:
+        """Take a head's norm on the tokens of its layer."""
+        if norm is None:
+            return None
+        moments = (None, None) if norm.W_all is None else norm.moments(E, E)
+        return cls(replace(norm, W_all=None, b_all=None), *moments)
+
+    def __call__(self, z: Float[Tensor, "draw token d_head"]) -> Float[Tensor, "draw token d_head"]:
+        """Normalise queries or keys."""
+        if self.mean is None or self.size is None:
+            return self.norm(z, z)
+        return (z - self.mean) / self.size * self.norm.gain + self.norm.bias
+
+
+@dataclass(frozen=True)
 class GaussianHeads:
     """What the scores of Gaussian heads depend on: their layers' tokens, their scales, and the heads' own biases.
 
-    `sizes` are the root mean squares of a head's W_Q and W_K over the free dimensions of their columns.
+    `sizes` are the root mean squares of a head's W_Q and W_K over the free dimensions of their columns. `norms` are
+    each head's own for queries and for keys, `caps` and `windows` those of the layers; None where there is none.
     """
 
     factors: Float[Tensor, "layer token rank"]
@@ -47,6 +71,9 @@ class GaussianHeads:
     b_Q: Float[Tensor, "head d_head"]
     b_K: Float[Tensor, "head d_head"]
     scale: Float[Tensor, " layer"]
+    norms: tuple[tuple[DrawnNorm | None, DrawnNorm | None], ...] = ()
+    caps: tuple[float | None, ...] = ()
+    windows: tuple[int | None, ...] = ()
 
     @classmethod
     def of(
@@ -57,9 +84,12 @@ class GaussianHeads:
         Raises NotAssessable where the evidence has no embedding, or lacks the weights of a layer.
         """
         layers = sorted({head.layer for head in heads})
-        weights = {layer: checkpoint.qk_weights(layer) for layer in layers}
+        scores = {layer: checkpoint.score_weights(layer) for layer in layers}
+        weights = {layer: of.qk for layer, of in scores.items()}
         free = checkpoint.free_dimensions
         embedded = checkpoint.embed_alone_at(tokens, layers, *terms)
+        rows_of = dict(zip(layers, embedded, strict=True))
+        own = [(HeadScore.of(scores[head.layer], head.index), rows_of[head.layer]) for head in heads]
         centred = free < embedded.shape[-1]
         both = {layer: (of.W_Q, of.W_K) for layer, of in weights.items()}
         sizes = [[entry_size(W[head.index], free) for W in both[head.layer]] for head in heads]
@@ -70,16 +100,21 @@ class GaussianHeads:
             torch.stack([weights[head.layer].b_Q[head.index] for head in heads]),
             torch.stack([weights[head.layer].b_K[head.index] for head in heads]),
             torch.tensor([float(weights[layer].scale) for layer in layers]),
+            tuple((DrawnNorm.of(head.query_norm, E), DrawnNorm.of(head.key_norm, E)) for head, E in own),
+            tuple(scores[layer].cap for layer in layers),
+            tuple(checkpoint.window(layer) for layer in layers),
         )
 
     def draw(
         self, head: int, n: int, seed: int
     ) -> tuple[Float[Tensor, "draw token d_head"], Float[Tensor, "draw token d_head"]]:
-        """Draw n Gaussian heads in place of one: the queries and keys of all tokens, with biases, before rotation."""
+        """Draw n Gaussian heads in place of one: tokens' queries and keys, with biases and norms, before rotation."""
         Z = normal_draws(head, n, self.factors.shape[-1], self.b_Q.shape[-1], seed)
         L = self.factors[self.layer[head]]
         q, k = (self.sizes[head, side] * (L @ Z[side]) for side in (0, 1))
-        return q + self.b_Q[head], k + self.b_K[head]
+        q, k = q + self.b_Q[head], k + self.b_K[head]
+        query_norm, key_norm = self.norms[head] if self.norms else (None, None)
+        return q if query_norm is None else query_norm(q), k if key_norm is None else key_norm(k)
 
 
 def normal_draws(head: int, n: int, rank: int, d_head: int, seed: int) -> Float[Tensor, "2 draw rank d_head"]:
@@ -156,16 +191,22 @@ class Turns:
         return plain.mul_(self.cos).addcmul_(crossed, self.sin)
 
 
-@kept("gaussian-survey", version=1)
+@kept("gaussian-survey", version=2)
 def gaussian_survey_arrays(
-    heads: GaussianHeads, prompts: PromptTokens, turns: Turns | None, n: int, seed: int
+    heads: GaussianHeads, prompts: PromptTokens, turns: Sequence[Turns | None], n: int, seed: int
 ) -> dict[str, Float[np.ndarray, "draw head"]]:
-    """Compute the category scores of all heads, in nats, with Gaussian weights drawn n times."""
-    score = _ByCounts.of(prompts) if turns is None else partial(_by_patterns, prompts=prompts, turns=turns)
+    """Compute the category scores of all heads, in nats, with Gaussian weights drawn n times; `turns` is by layer."""
+    by_counts = _ByCounts.of(prompts) if any(turn is None for turn in turns) else None
+    length = prompts.token_at.shape[1]
 
     def of_head(head: int) -> Float[Tensor, " draw"]:
         q, k = heads.draw(head, n, seed)
-        return score(q, k, float(heads.scale[heads.layer[head]]))
+        layer = int(heads.layer[head])
+        scale, cap = float(heads.scale[layer]), heads.caps[layer] if heads.caps else None
+        window = heads.windows[layer] if heads.windows else None
+        if turns[layer] is None and by_counts is not None and (window is None or window >= length):
+            return by_counts(q, k, scale, cap)
+        return _by_patterns(q, k, scale, prompts, turns[layer], cap, window)
 
     scores = each_in_one_thread(of_head, range(len(heads.sizes)), "Gaussian survey")
     return {"scores": torch.stack(scores, dim=1).double().numpy()}
@@ -179,7 +220,7 @@ class _ByCounts:
     any of its rows see, and the counts of these: `seen` of all rows, then `target` of all rows.
     """
 
-    rows: Sequence[tuple[int, Int[Tensor, " seen"], Float[Tensor, "_ seen"]]]
+    rows: Sequence[tuple[int, Int[Tensor, " _"], Float[Tensor, "_ _"]]]
     n_rows: int
 
     @classmethod
@@ -198,13 +239,17 @@ class _ByCounts:
         return cls(rows, len(query))
 
     def __call__(
-        self, q: Float[Tensor, "draw token d_head"], k: Float[Tensor, "draw token d_head"], scale: float
+        self,
+        q: Float[Tensor, "draw token d_head"],
+        k: Float[Tensor, "draw token d_head"],
+        scale: float,
+        cap: float | None,
     ) -> Float[Tensor, " draw"]:
         """Return each draw's category score: −ln of the target's share of exp(score), the mean over rows."""
         scores = q @ k.mT
         total = torch.zeros(len(q), dtype=torch.float64)
         for token, columns, counts in self.rows:
-            of_key = scores[:, token].index_select(1, columns).double().mul_(scale)
+            of_key = capped(scores[:, token].index_select(1, columns).double().mul_(scale), cap)
             weights = of_key.sub_(of_key.amax(dim=1, keepdim=True)).exp_()
             seen, target = (weights @ counts.T).chunk(2, dim=1)
             total -= (target / seen).clamp_min_(SCORE_FLOOR).log_().sum(dim=1)
@@ -216,19 +261,31 @@ def _by_patterns(
     k: Float[Tensor, "draw token d_head"],
     scale: float,
     prompts: PromptTokens,
-    turns: Turns,
+    turns: Turns | None,
+    cap: float | None,
+    window: int | None,
 ) -> Float[Tensor, " draw"]:
     """Return each draw's category score from its patterns, draw by draw: as many as fit a processor's cache."""
     n_prompts, length = prompts.token_at.shape
     token_at = torch.from_numpy(prompts.token_at)
     target = torch.from_numpy(prompts.target).float()
-    ahead = torch.full((length, length), -torch.inf).triu(1)
+    unseen = torch.full((length, length), -torch.inf).triu(1)
+    if window is not None:
+        unseen += torch.full((length, length), -torch.inf).tril(-window)
     pattern = torch.empty(n_prompts, length, length)
     rotated = torch.empty(2, 2, n_prompts * length, q.shape[-1])
     scores = []
     for one_q, one_k in zip(q, k, strict=True):
-        queries, keys = (turns.at_positions(x, token_at, out) for x, out in zip((one_q, one_k), rotated, strict=True))
-        torch.baddbmm(ahead, queries, keys.mT, alpha=scale, out=pattern)
+        if turns is None:
+            queries, keys = one_q[token_at], one_k[token_at]
+        else:
+            queries, keys = (
+                turns.at_positions(x, token_at, out) for x, out in zip((one_q, one_k), rotated, strict=True)
+            )
+        if cap is None:
+            torch.baddbmm(unseen, queries, keys.mT, alpha=scale, out=pattern)
+        else:
+            torch.add(capped(queries @ keys.mT * scale, cap), unseen, out=pattern)
         torch.softmax(pattern, dim=-1, out=pattern)
         mass = pattern.mul_(target).sum(dim=-1)
         scores.append(-mass.clamp_min_(SCORE_FLOOR).log_().mean())

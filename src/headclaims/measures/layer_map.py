@@ -17,6 +17,7 @@ from torch import Tensor
 from headclaims.cache import kept
 from headclaims.checkpoint.interface import Checkpoint
 from headclaims.circuit.effective_embedding import AblatedTerms
+from headclaims.circuit.head_score import Scorer
 from headclaims.circuit.qk_circuit import QKCircuit, Rotation
 from headclaims.circuit.scatter import Eigenspace, Scatter, scatter
 from headclaims.errors import NotAssessable
@@ -24,7 +25,7 @@ from headclaims.measures.similar_words import WordSpace, word_space
 from headclaims.measures.similarity_peak import BinMoments, CosineBins, bin_moments, cosine_bins
 from headclaims.measures.token_sets import CommonWords, Groups, TokenSets
 from headclaims.threads import each_in_one_thread
-from headclaims.vocabulary.scores import TokenScores
+from headclaims.vocabulary.token_scores import TokenScores
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ class LayerMap:
         """Return the rows of E of some of the sets' tokens."""
         return self.rows[torch.searchsorted(self.sets.needed, tokens)]
 
-    def among(self, circuit: QKCircuit, groups: Groups, biased: bool) -> Float[np.ndarray, "token token"]:
+    def among(self, head: Scorer, groups: Groups, biased: bool) -> Float[np.ndarray, "token token"]:
         """Compute a head's scores among grouped tokens, with or without both biases."""
         x = self.vectors(groups.tokens)
-        return TokenScores.of(circuit, x, x, self.turn, biased).matrix().numpy()
+        return TokenScores.of(head, x, x, self.turn, biased).matrix().numpy()
 
     @property
     def common(self) -> CommonWords:
@@ -68,9 +69,9 @@ class LayerMap:
         """Moments of the high bins; raises NotAssessable as `bins` does."""
         return bin_moments(self.space.words, self.bins)
 
-    def common_scores(self, circuit: QKCircuit) -> TokenScores:
+    def common_scores(self, head: Scorer) -> TokenScores:
         """Return a head's scores among common words, as factors."""
-        return TokenScores.of(circuit, self.space.words, self.space.words, self.turn)
+        return TokenScores.of(head, self.space.words, self.space.words, self.turn)
 
 
 def eigen_scatter(layer: LayerMap, space: Eigenspace, groups: Groups) -> Scatter:
@@ -84,8 +85,8 @@ def scatter_plane(checkpoint: Checkpoint, groups: Groups, terms: AblatedTerms) -
 
     They are returned under `within` and `between`. `terms` are the ablated terms of the last layer.
     """
-    layers = range(checkpoint.sizes.n_layers)
-    embedded = checkpoint.embed_alone_at(groups.tokens, list(layers), *terms)
+    layers = sorted({head.layer for head in checkpoint.model_heads})
+    embedded = dict(zip(layers, checkpoint.embed_alone_at(groups.tokens, layers, *terms), strict=True))
 
     def of_layer(layer: int) -> list[Scatter]:
         weights, scatters = checkpoint.qk_weights(layer), []

@@ -104,10 +104,9 @@ def score_outlier(survey: Survey, head: Head) -> OutlierRatio:
 
 
 def _grouped_scores(survey: Survey) -> GroupedRows:
-    scores = survey.row_scores
     if not survey.has_kin.any():
         raise NotAssessable("no row of the prompts has kin")
-    return survey.grouped(scores)
+    return survey.grouped_scores()
 
 
 def rank_stability(survey: Survey, head: Head, seed: int, draws: int = RANK_DRAWS) -> float:
@@ -117,5 +116,5 @@ def rank_stability(survey: Survey, head: Head, seed: int, draws: int = RANK_DRAW
     """
     n, position = len(survey.prompts), survey.position(head)
     times = np.random.default_rng([seed, 0]).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
-    means = survey.grouped(survey.row_scores).means(times)
+    means = survey.grouped_scores().means(times)
     return float((gap_to_runner_up(means, position) > 0).mean())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.sparse import csr_array
 
 from headclaims.checkpoint.interface import Head
 from headclaims.errors import NotAssessable
@@ -92,11 +93,15 @@ def kin_above_nearest(survey: Survey, head: Head) -> NearestCategories:
     per_word = (survey.word_mass[position] @ member) / np.maximum(counts, 1)
     per_kin = survey.kin_mass[position] / np.maximum(survey.n_kin, 1)
 
-    shape = (len(survey.prompts), survey.prompts.length, n)
-    query = (np.pad(member, ((0, 1), (0, 0)))[survey.word_of_row] * survey.has_kin[:, None]).reshape(shape)
-    kin_sums = np.einsum("pic,pi->pc", query, per_kin.reshape(shape[:2]))
-    rival_sums = np.einsum("pic,pid->pcd", query, per_word.reshape(shape), optimize=True)
-    rival_counts = np.einsum("pic,pid->pcd", query, (counts > 0).astype(float).reshape(shape), optimize=True)
+    rows = np.flatnonzero(survey.has_kin)
+    cell = survey.prompt_of_row[rows] * n + np.asarray(words.category_of_word)[survey.word_of_row[rows]]
+    shape = len(survey.prompts), n
+    # [cell, row]: sums over the rows of each prompt and category of the query.
+    summing = csr_array((np.ones(len(rows)), (cell, np.arange(len(rows)))), shape=(shape[0] * n, len(rows)))
+    kin_sums = (summing @ per_kin[rows]).reshape(shape)
+    n_rows = (summing @ np.ones(len(rows))).reshape(shape)
+    rival_sums = (summing @ per_word[rows]).reshape(*shape, n)
+    rival_counts = (summing @ (counts[rows] > 0).astype(float)).reshape(*shape, n)
 
     nearest, usable = _nearest(rival_sums.sum(axis=0), rival_counts.sum(axis=0))
     if not len(usable):
@@ -106,7 +111,7 @@ def kin_above_nearest(survey: Survey, head: Head) -> NearestCategories:
         tuple(names[c] for c in usable),
         tuple(names[d] for d in rivals),
         np.stack([kin_sums[:, usable], rival_sums[:, usable, rivals]]),
-        np.stack([query.sum(axis=1)[:, usable], rival_counts[:, usable, rivals]]),
+        np.stack([n_rows[:, usable], rival_counts[:, usable, rivals]]),
     )
 
 

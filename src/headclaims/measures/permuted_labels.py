@@ -18,18 +18,22 @@ def permuted_label_scores(
 ) -> Float[np.ndarray, "permutation head"]:
     """Compute the category scores of all heads, in nats, under n random permutations of the words among the categories.
 
-    The categories keep their sizes; prompts and attention stay as they are, and only which words are kin changes. Each
+    The categories keep their sizes; prompts and attention stay as they are, and only which words are kin changes. As in
+    `Survey.scores`, rows without kin count only where prompts begin with BOS. NaN where no row counts. Each
     word's rows are scored for many permutations in one product: kin mass = word_mass @ is_kin.
     """
     generator = np.random.default_rng(seed)
     labels = np.asarray(survey.prompts.words.category_of_word)
     permuted = np.stack([generator.permutation(labels) for _ in range(n)])
-    n_rows = int(survey.is_counted.sum())
+    with_bos = survey.prompts.begin_with_bos
+    n_rows = torch.full((n,), len(survey.word_of_row) if with_bos else 0, dtype=torch.float64)
     totals = torch.zeros(len(survey.heads), n, dtype=torch.float64)
     word_mass = torch.from_numpy(survey.word_mass)
     counts = torch.from_numpy(survey.word_counts).float()
-    bos = torch.from_numpy(survey.bos).float()
-    totals += -torch.log(bos[:, torch.from_numpy(survey.is_first)].clamp_min(SCORE_FLOOR)).double().sum(1, keepdim=True)
+    first = torch.from_numpy(survey.first).float()
+    if with_bos:
+        of_first_rows = first[:, torch.from_numpy(survey.position_of_row == 0)]
+        totals += -torch.log(of_first_rows.clamp_min(SCORE_FLOOR)).double().sum(1, keepdim=True)
     for word in range(len(labels)):
         rows = torch.from_numpy(np.flatnonzero(survey.word_of_row == word))
         if not len(rows):
@@ -37,18 +41,23 @@ def permuted_label_scores(
         related = permuted == permuted[:, [word]]
         related[:, word] = False
         is_kin = torch.from_numpy(related.T.astype(np.float32))
-        mass, seen, fallback = word_mass[:, rows], counts[rows], bos[:, rows, None]
+        mass, seen, fallback = word_mass[:, rows], counts[rows], first[:, rows, None]
         for start in range(0, n, at_once):
-            batch = is_kin[:, start : start + at_once]
-            # Without kin the kin mass is exactly 0, and BOS is the target.
-            target = (mass @ batch).addcmul_(fallback, (seen @ batch == 0).float())
-            totals[:, start : start + at_once] -= target.clamp_min_(SCORE_FLOOR).log_().sum(1).double()
+            chosen = slice(start, start + at_once)
+            batch = is_kin[:, chosen]
+            without_kin = (seen @ batch == 0).float()
+            if not with_bos:
+                n_rows[chosen] += (1 - without_kin).double().sum(0)
+            # Without kin the kin mass is exactly 0: BOS is the target, or without BOS ln 1 adds nothing.
+            target = (mass @ batch).addcmul_(fallback if with_bos else torch.ones(1, 1, 1), without_kin)
+            totals[:, chosen] -= target.clamp_min_(SCORE_FLOOR).log_().sum(1).double()
     return (totals / n_rows).T.contiguous().numpy()
 
 
 def best_of_all_heads(
     scores: Float[np.ndarray, "permutation head"],
     statistic: Callable[[Float[np.ndarray, "*batch head"], int], Float[np.ndarray, "*batch"]] = gap_to_runner_up,
-) -> Float[np.ndarray, " permutation"]:
-    """Compute under each permutation the statistic of the head with the lowest score."""
-    return np.asarray(statistic(np.sort(scores, axis=1), 0), dtype=float)
+) -> Float[np.ndarray, " counted"]:
+    """Compute the statistic of the head with the lowest score under each permutation by which some row counts."""
+    counted = scores[~np.isnan(scores).any(axis=1)]
+    return np.asarray(statistic(np.sort(counted, axis=1), 0), dtype=float)

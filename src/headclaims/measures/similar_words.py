@@ -15,9 +15,11 @@ from jaxtyping import Float, Int
 from scipy import sparse
 from torch import Tensor
 
-from headclaims.circuit.qk_circuit import QKCircuit, Rotation
+from headclaims.circuit.head_score import HeadScore, Scorer, capped
+from headclaims.circuit.qk_circuit import Rotation
 from headclaims.measures.head_batch import HeadBatch, Projected, project
 from headclaims.statistics.resampling import Within, mean_over
+from headclaims.vocabulary.token_scores import TokenScores
 
 NEAREST, RANDOM = 10, 100
 ROWS_AT_ONCE = 512
@@ -28,8 +30,9 @@ class WordSpace:
     """Common words as rows of one layer's E, and for each the mean vectors of the words it is compared with.
 
     `similar` is the mean of its ten nearest by cosine, `dissimilar` of a hundred drawn at random from the rest,
-    `variants` of its case and space variants, for the words of index `varied`. As scores are linear in the key, the
-    score with a mean is the mean score.
+    `variants` of its case and space variants, for the words of index `varied`. As a bilinear score is linear in the
+    key, the score with a mean is the mean score. For other scores `nearest` and `random` are the words' indices, and
+    `each_variant` the variants' rows, the variants of the word of index `variant_of`.
     """
 
     words: Float[Tensor, "word d_model"]
@@ -37,6 +40,10 @@ class WordSpace:
     dissimilar: Float[Tensor, "word d_model"]
     varied: Int[Tensor, " varied"]
     variants: Float[Tensor, "varied d_model"]
+    nearest: Int[Tensor, "word 10"]
+    random: Int[Tensor, "word random"]
+    each_variant: Float[Tensor, "variant d_model"]
+    variant_of: Int[Tensor, " variant"]
 
 
 def word_space(
@@ -49,12 +56,17 @@ def word_space(
     nearest, random = neighbours(words, seed)
     varied = torch.tensor([i for i, rows in enumerate(variants) if len(rows)], dtype=torch.int64)
     means = [rows.mean(dim=0) for rows in variants if len(rows)]
+    sizes = torch.tensor([len(rows) for rows in variants])
     return WordSpace(
         words,
         _means(words, nearest),
         _means(words, random),
         varied,
         torch.stack(means) if means else words[:0],
+        nearest,
+        random,
+        torch.cat(list(variants)),
+        torch.arange(len(words)).repeat_interleave(sizes),
     )
 
 
@@ -116,10 +128,32 @@ def margins(space: WordSpace, heads: HeadBatch, words: Projected) -> Margins:
     )
 
 
-def head_margins(space: WordSpace, circuit: QKCircuit, turn: Rotation | None) -> dict[str, Float[Tensor, " word"]]:
+def head_margins(space: WordSpace, head: Scorer, turn: Rotation | None) -> dict[str, Float[Tensor, " word"]]:
     """Compute the `margins` of one head, by name."""
-    head = HeadBatch(circuit.W_Q[None], circuit.W_K[None], circuit.b_Q[None], circuit.b_K[None], turn)
-    return {name: margin[0] for name, margin in vars(margins(space, head, Projected.of(space.words, head))).items()}
+    if isinstance(head, HeadScore) and not head.bilinear:
+        scores = TokenScores.of(head, space.words, space.words, turn)
+        return margins_by_pairs(space, scores.matrix(), scores.queries, head)
+    circuit = head.circuit if isinstance(head, HeadScore) else head
+    batch = HeadBatch(circuit.W_Q[None], circuit.W_K[None], circuit.b_Q[None], circuit.b_K[None], turn)
+    return {name: margin[0] for name, margin in vars(margins(space, batch, Projected.of(space.words, batch))).items()}
+
+
+def margins_by_pairs(
+    space: WordSpace,
+    scores: Float[Tensor, "word word"],
+    queries: Float[Tensor, "word d_head"],
+    head: HeadScore,
+) -> dict[str, Float[Tensor, " word"]]:
+    """Compute the same from a head's scores of single pairs of words, and its `queries` as they meet other tokens."""
+    similar, itself = scores.gather(1, space.nearest).mean(dim=1), scores.diagonal()
+    products = (queries[space.variant_of] * head.keys(space.each_variant)).sum(dim=1)
+    by_word = torch.zeros(len(scores)).index_add(0, space.variant_of, capped(products, head.cap))
+    variants = (by_word / torch.bincount(space.variant_of, minlength=len(scores)))[space.varied]
+    return {
+        "similar_above_self": similar - itself,
+        "similar_above_dissimilar": similar - scores.gather(1, space.random).mean(dim=1),
+        "similar_above_variants": similar[space.varied] - variants,
+    }
 
 
 def share_above(margin: Float[Tensor, " word"]) -> Within:

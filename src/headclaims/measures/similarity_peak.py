@@ -19,6 +19,7 @@ from jaxtyping import Float, Int, UInt8
 from scipy import sparse
 from torch import Tensor
 
+from headclaims.circuit.head_score import capped
 from headclaims.errors import NotAssessable
 from headclaims.measures.head_batch import HeadBatch, Projected
 from headclaims.statistics.resampling import OverUnits
@@ -31,7 +32,7 @@ from headclaims.vocabulary.cosine import (
     lower_edge,
     middle,
 )
-from headclaims.vocabulary.scores import TokenScores
+from headclaims.vocabulary.token_scores import TokenScores
 
 ROUNDING = 1e-9
 """Of the root mean square score; means no larger are rounding of float64 sums."""
@@ -144,7 +145,7 @@ def score_by_similarity(scores: TokenScores, bins: CosineBins) -> ScoreBySimilar
     itself = scores.itself.to(scores.queries)
     for rows in torch.arange(n).split(ROWS_AT_ONCE):
         number = rows.numpy()
-        block = scores.queries[rows] @ scores.keys.T - itself[rows, None]
+        block = capped(scores.queries[rows] @ scores.keys.T, scores.cap) - itself[rows, None]
         cell = bins.of_pair[number].astype(np.int64) + np.arange(len(number))[:, None] * (N_BINS + 1)
         shape = (len(number), N_BINS + 1)
         size = len(number) * (N_BINS + 1)
@@ -176,8 +177,13 @@ def peak(scores: TokenScores, bins: CosineBins, by_column: bool = False) -> Over
     for half, adjacent in zip(halves(len(itself)), bins.adjacent, strict=True):
         q, k, own = scores.queries[half].double().numpy(), scores.keys[half].double().numpy(), itself[half]
         degree = np.stack([A.sum(axis=1) for A in adjacent], axis=1)
-        as_query = np.stack([(q * (A @ k)).sum(axis=1) for A in adjacent], axis=1)
-        as_key = np.stack([(k * (A @ q)).sum(axis=1) for A in adjacent], axis=1)
+        if scores.cap is None:
+            as_query = np.stack([(q * (A @ k)).sum(axis=1) for A in adjacent], axis=1)
+            as_key = np.stack([(k * (A @ q)).sum(axis=1) for A in adjacent], axis=1)
+        else:
+            values = capped(torch.from_numpy(q @ k.T), scores.cap).numpy()
+            as_query = np.stack([A.multiply(values).sum(axis=1) for A in adjacent], axis=1)
+            as_key = np.stack([A.multiply(values.T).sum(axis=1) for A in adjacent], axis=1)
         of_other = np.stack([A @ own for A in adjacent], axis=1)
         of_itself = degree * own[:, None]
         as_query -= of_other if by_column else of_itself
@@ -201,9 +207,32 @@ def peak(scores: TokenScores, bins: CosineBins, by_column: bool = False) -> Over
 
 def _root_mean_square(scores: TokenScores) -> float:
     """Return the root mean square score of two different words; 1 where all are 0."""
+    if scores.cap is not None:
+        return _root_mean_square_of(scores.matrix())
     q, k = scores.queries.double(), scores.keys.double()
     squares = ((q.T @ q) * (k.T @ k)).sum() - (q * k).sum(dim=1).square().sum()
     return max(0.0, float(squares) / (len(q) * (len(q) - 1))) ** 0.5 or 1.0
+
+
+def _root_mean_square_of(scores: Float[Tensor, "word word"]) -> float:
+    squares = scores.double().square()
+    n = len(scores)
+    return max(0.0, float(squares.sum() - squares.diagonal().sum()) / (n * (n - 1))) ** 0.5 or 1.0
+
+
+def peak_of_scores(scores: Float[Tensor, "word word"], bins: CosineBins) -> float:
+    """Return the value of `peak` from all scores of words, in one pass: quicker than the sparse products, for nulls."""
+    means, itself, size = [], scores.diagonal().numpy(), _root_mean_square_of(scores)
+    for half in halves(len(scores)):
+        number = bins.of_pair[np.ix_(half, half)].ravel()
+        above = (scores.numpy()[np.ix_(half, half)] - itself[half, None]).ravel()
+        pairs = np.bincount(number, minlength=N_BINS + 1)
+        sums = np.bincount(number, weights=above, minlength=N_BINS + 1)
+        chosen = [bins.typical, *bins.high.tolist()]
+        means.append(sums[chosen] / pairs[chosen])
+    if np.abs(means).max() <= ROUNDING * size:
+        return 0.0
+    return float(cross_fitted(np.stack(means)).min() / size)
 
 
 @dataclass(frozen=True)

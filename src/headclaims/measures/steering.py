@@ -121,8 +121,12 @@ class SteeredScores:
         x: Float[Tensor, "prompt position d_model"],
         rotation: RotationAt,
         author: bool = False,
+        window: int | None = None,
     ) -> SteeredScores:
-        """Compute them from x, the residual stream that the head reads: after its norm, without gain."""
+        """Compute them from x, the residual stream that the head reads: after its norm, without gain.
+
+        `rows` are those pairs that a `window` shows.
+        """
         length, d_head = x.shape[1], circuit.W_Q.shape[1]
         circuit, basis = circuit.on_span()
         x = x @ basis
@@ -135,9 +139,10 @@ class SteeredScores:
             y = x @ (space.vectors.float() * size.sqrt().float())
             return space.values, y[:, query] * (y * space.values.sign().float())[:, key]
 
-        turns = [R for R in (rotation(offset) for offset in range(length)) if R is not None]
+        seen = min(length, window or length)
+        turns = [R for R in (rotation(offset) for offset in range(seen)) if R is not None]
         if turns:
-            rows = [torch.arange(offset, length) for offset in range(length)]
+            rows = [torch.arange(offset, length) for offset in range(seen)]
             query, key = torch.cat(rows), torch.cat([row - offset for offset, row in enumerate(rows)])
             each = [
                 parts(circuit.at_offset(R), row, row - d) for d, (R, row) in enumerate(zip(turns, rows, strict=True))
@@ -145,11 +150,13 @@ class SteeredScores:
             values, contributions = each[0][0].numpy(), torch.cat([of for _, of in each], dim=1)
         else:  # all pairs have the same eigenvectors
             query, key = torch.tril_indices(length, length)
+            near = query - key < seen
+            query, key = query[near], key[near]
             of_all, contributions = parts(circuit, query, key)
             values = of_all.numpy()
-        scores = part_scores(circuit, x, rotation, QKPart.SYMMETRIC)
+        scores = part_scores(circuit, x, rotation, QKPart.SYMMETRIC, window)
         if author:
-            scores = part_scores(circuit, x, rotation, QKPart.SKEW)
+            scores = part_scores(circuit, x, rotation, QKPart.SKEW, window)
             scores[:, query, key] += contributions.sum(dim=-1)
         return cls(scores, contributions, values, (query, key))
 

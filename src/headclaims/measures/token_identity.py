@@ -155,8 +155,11 @@ def identity_share(pairs: TokenPairs, pattern: Float[np.ndarray, "prompt query k
 
     Attention is not taken below 1e-12. Pairs of words seen once foretell nothing and are left out.
     """
-    log = np.log(np.maximum(pattern, SCORE_FLOOR, dtype=np.float64))
-    values = log[pairs.prompt, pairs.query, pairs.key] - log[pairs.prompt, pairs.query, 0]
+
+    def log(attention: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+        return np.asarray(np.log(np.maximum(attention, SCORE_FLOOR, dtype=np.float64)))
+
+    values = log(pattern[pairs.prompt, pairs.query, pairs.key]) - log(pattern[..., 0])[pairs.prompt, pairs.query]
     values -= values.mean()  # R² takes no notice, and squares stay exact
     shape = pairs.n_prompts, len(pairs.category)
     place = pairs.prompt * shape[1] + pairs.cell

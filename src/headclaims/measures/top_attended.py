@@ -18,9 +18,19 @@ from headclaims.errors import NotAssessable
 from headclaims.prompts.category import token_id
 from headclaims.prompts.words import WordList, counted_categories
 from headclaims.statistics.resampling import OverUnits, Within, mean_over
-from headclaims.vocabulary.scores import Swept, TokenScores, sweep, sweep_heads
+from headclaims.vocabulary.scores import sweep, sweep_heads
+from headclaims.vocabulary.token_scores import TokenScores
 
 TOP = 10
+WHOLE_UP_TO, DRAWN = 2**16, 2**14
+"""The largest vocabulary that is taken whole where that takes long, and how many tokens of a larger one are drawn."""
+
+
+def drawn_tokens(n: int, seed: int) -> Int[Tensor, " token"] | None:
+    """Return 16,384 tokens of a vocabulary of n drawn by seed, ascending; None for one of 65,536 or fewer."""
+    if n <= WHOLE_UP_TO:
+        return None
+    return torch.from_numpy(np.sort(np.random.default_rng([seed, 8]).permutation(n)[:DRAWN]))
 
 
 def merged(lists: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
@@ -66,6 +76,19 @@ class Probes:
     category: Int[np.ndarray, " probe"]
     member: Bool[np.ndarray, "category token"]
     form_of: Int[np.ndarray, " token"]
+
+    def rivals(self, seed: int) -> Int[Tensor, " key"] | None:
+        """Return the tokens among which heads of a null population have their highest keys, ascending; None for all.
+
+        Of a vocabulary of more than 65,536 tokens they are all members of categories, the probes with their variants,
+        and 16,384 drawn by seed: embedding all for every layer would take most of an audit.
+        """
+        drawn = drawn_tokens(len(self.form_of), seed)
+        if drawn is None:
+            return None
+        chosen = self.member.any(axis=0) | np.isin(self.form_of, self.form_of[self.tokens])
+        chosen[drawn.numpy()] = True
+        return torch.from_numpy(np.flatnonzero(chosen))
 
 
 def form(token: str) -> str:
@@ -123,18 +146,25 @@ class TopAttended:
         return mean_over("categories", np.bincount(category, weights=values), np.bincount(category).astype(float))
 
 
-def top_attended(queries: Probes, scores: TokenScores) -> TopAttended:
-    """Find the ten highest keys of each probe; the queries of `scores` are the probes, its keys the vocabulary."""
-    return top_attended_by(queries, [scores])[0]
+def top_attended(queries: Probes, scores: TokenScores, keys: Int[Tensor, " key"] | None = None) -> TopAttended:
+    """Find the ten highest keys of each probe; the queries of `scores` are the probes, its keys the vocabulary.
+
+    Where `keys` are given, ascending and the probes among them, its keys are these tokens.
+    """
+    return top_attended_by(queries, [scores], keys)[0]
 
 
-def top_attended_by(queries: Probes, heads: Sequence[TokenScores]) -> list[TopAttended]:
+def top_attended_by(
+    queries: Probes, heads: Sequence[TokenScores], keys: Int[Tensor, " key"] | None = None
+) -> list[TopAttended]:
     """Compute the `top_attended` of several heads in one pass."""
-    return [_of(queries, swept) for swept in sweep_heads(heads, torch.from_numpy(queries.tokens), TOP)]
+    tokens = torch.from_numpy(queries.tokens)
+    places = tokens if keys is None else torch.searchsorted(keys, tokens)
+    swept = sweep_heads(heads, places, TOP)
+    return [_of(queries, one.keys.numpy() if keys is None else keys[one.keys].numpy()) for one in swept]
 
 
-def _of(queries: Probes, swept: Swept) -> TopAttended:
-    top = swept.keys.numpy()
+def _of(queries: Probes, top: Int[np.ndarray, "probe rank"]) -> TopAttended:
     same = queries.form_of[top] == queries.form_of[queries.tokens][:, None]
     related = queries.member[queries.category[:, None], top] & ~same
     return TopAttended(related.sum(axis=1).astype(float), same.any(axis=1), queries.category)

@@ -21,6 +21,7 @@ from headclaims.plugin.options import left_out, read_settings
 from headclaims.plugin.session import Session, SetRun
 from headclaims.plugin.stages import Stages
 from headclaims.progress import onto_terminal
+from headclaims.refusal import refusal
 
 
 def begin(config: pytest.Config, folders: Sequence[Path]) -> int | None:
@@ -35,8 +36,9 @@ def begin(config: pytest.Config, folders: Sequence[Path]) -> int | None:
                 print(counterfeit_list())
                 return 0
             session = open_session(config, settings, sets)
-    except BadInput as error:
-        print(f"headclaims: {error}", file=sys.stderr)
+    except Exception as error:
+        # Whatever goes wrong before claims run: whose fault it is says the log.
+        print(refusal(error), file=sys.stderr)
         return 2
     config.pluginmanager.register(session, "headclaims-session")
     config.pluginmanager.register(Stages(session), "headclaims-stages")

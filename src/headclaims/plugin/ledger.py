@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,10 @@ class Ledger:
                 "revision": checkpoint.revision,
                 "fingerprint": checkpoint.fingerprint(target.layer),
                 "identity": checkpoint.identity,
+                "prompts_begin_with": checkpoint.prompts_begin_with,
                 "capabilities": [capability.value for capability in checkpoint.capabilities],
-                **{size: getattr(checkpoint.sizes, size) for size in sizes},
+                "files": None if checkpoint.sources is None else [asdict(one) for one in checkpoint.sources],
+                **{size: getattr(checkpoint.sizes, size) or None for size in sizes},
             },
             target={
                 "layer": target.layer,

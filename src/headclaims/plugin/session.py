@@ -67,10 +67,9 @@ class Session:
         lines = list(self.notices)
         for run in self.runs:
             lines += [f"claim set: {run.claim_set.name}, {run.claim_set.write_up.title}"] if len(self.runs) > 1 else []
-            header = run.audits[0].header()
-            if len(run.audits) > 1:
-                header[1] = f"target heads: {len(run.audits)}, chosen by {run.audits[0].chosen_by}"
-            lines += header
+            first = run.audits[0]
+            many = f"target heads: {len(run.audits)}, chosen by {first.chosen_by}" if len(run.audits) > 1 else None
+            lines += first.header(many)
         return lines
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:

@@ -14,6 +14,7 @@ import pytest
 from headclaims.claim.claim import Claim, not_assessable
 from headclaims.errors import BadInput, NotAssessable, NotSupported
 from headclaims.plugin.session import AuditParameter, Session
+from headclaims.refusal import refusal
 
 CLAIM = pytest.StashKey[Claim]()
 OF, ENTRY, FIGURES = "headclaims-claim", "headclaims-entry", "headclaims-figures"
@@ -106,4 +107,4 @@ def _skip(item: pytest.Item, error: NotAssessable) -> NoReturn:
 
 def _end(error: BadInput) -> NoReturn:
     """End the run with status 2 and one line: the set itself is wrong, not what it says of the head."""
-    raise pytest.exit.Exception(f"headclaims: {error}", returncode=2) from None
+    raise pytest.exit.Exception(refusal(error), returncode=2) from None

@@ -1,13 +1,16 @@
 """Category prompts (random words of several categories) and their target mask.
 
-Axes: `prompt`, `position` (0 is BOS), `query` and `key` positions, `word` (an index into the list's words).
+Axes: `prompt`, `position` (0 is BOS, in recorded prompts maybe another token), `query` and `key` positions, `word` (an
+index into the list's words).
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -24,11 +27,12 @@ SPECIAL = re.compile(r"<.+>|\[.+\]", re.DOTALL)
 
 @dataclass(frozen=True)
 class CategoryPrompts:
-    """Prompts of equal length: BOS, then words of a list's categories, and maybe tokens that are none of its words.
+    """Prompts: BOS, then words of a list's categories, and maybe tokens that are none of its words.
 
     `word_at` holds indices into `words.words`, −1 at position 0 and at tokens that are no word of the list; `tokens`
     are the checkpoint's ids, None where the prompts were recorded elsewhere; `numbers` is each prompt's number in the
-    whole run. Of recorded prompts `texts` holds each token as text; they need not begin with BOS.
+    whole run. Of recorded prompts `texts` holds each token as text; they need not begin with BOS, nor be of one length:
+    beyond the end of a shorter one `word_at` is −1.
     """
 
     words: WordList
@@ -42,8 +46,16 @@ class CategoryPrompts:
 
     @property
     def length(self) -> int:
-        """Number of tokens in each prompt, BOS included."""
+        """Number of tokens in each prompt, or in the longest, BOS included."""
         return int(self.word_at.shape[1])
+
+    @cached_property
+    def rows(self) -> tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"]]:
+        """The prompt and the position of each query that counts: words of the list, and the first of each prompt."""
+        is_row = self.word_at >= 0
+        is_row[:, 0] = True
+        prompt, position = np.nonzero(is_row)
+        return prompt, position
 
     @property
     def category_at(self) -> Int[np.ndarray, "prompt position"]:
@@ -54,7 +66,7 @@ class CategoryPrompts:
     @property
     def begin_with_bos(self) -> bool:
         """Whether every prompt begins with BOS: recorded ones may begin with any text."""
-        return self.texts is None or all(SPECIAL.fullmatch(prompt[0]) for prompt in self.texts)
+        return self.texts is None or all(map(begins_with_bos, self.texts))
 
     @property
     def begin_alike(self) -> bool:
@@ -69,6 +81,15 @@ class CategoryPrompts:
             tokens=None if self.tokens is None else self.tokens[chosen],
             numbers=self.numbers[chosen],
             texts=None if self.texts is None else self.texts[chosen],
+        )
+
+    def without_front(self) -> CategoryPrompts:
+        """Return the same prompts without the token in front, so that each begins with its first word."""
+        return replace(
+            self,
+            word_at=self.word_at[:, 1:],
+            tokens=None if self.tokens is None else self.tokens[:, 1:],
+            texts=None if self.texts is None else tuple(prompt[1:] for prompt in self.texts),
         )
 
     def halves(self) -> tuple[CategoryPrompts, CategoryPrompts]:
@@ -126,23 +147,41 @@ def token_id(single_token: Callable[[str], int | None], word: str) -> int:
     return token
 
 
+def begins_with_bos(prompt: Sequence[str]) -> bool:
+    """Return whether a recorded prompt's first token is BOS: a token that is no text."""
+    return SPECIAL.fullmatch(prompt[0]) is not None
+
+
+def begins_with_word(words: WordList, prompt: Sequence[str]) -> bool:
+    """Return whether a recorded prompt begins with a word of the list, where others have BOS."""
+    return unicodedata.normalize("NFC", prompt[0]).removeprefix(" ") in words.words
+
+
 def recorded_prompts(words: WordList, recorded: Sequence[Sequence[str]]) -> CategoryPrompts:
     """Convert a file's recorded prompts to category prompts, without token ids.
 
     `recorded[prompt][position]` is a token as text, with its leading space. A token that is no word of the list has no
-    category. Position 0 is no word, even where it holds one: what heads give to it they give to any first token.
+    category; nor has the first one, BOS or not. A prompt that begins with a word of the list is left out: what heads
+    give to its first position they may give to any first token or to that word, which patterns do not tell apart.
 
-    Raises NotAssessable where no token is a word of the list, or prompts differ in length.
+    Raises NotAssessable where no prompt is left, or no token is a word of the list.
     """
-    lengths = {len(prompt) for prompt in recorded}
-    if len(lengths) != 1:
-        raise NotAssessable(f"recorded prompts of {sorted(lengths)} tokens; wanted prompts of equal length")
+    numbers = np.array([n for n, prompt in enumerate(recorded) if not begins_with_word(words, prompt)], dtype=int)
+    if recorded and not len(numbers):
+        raise NotAssessable(
+            f"recorded prompts: all begin with a word of the list, as {recorded[0][0]!r}, where BOS should be, and "
+            "what heads give to a first token can't be told from what they give to that word; wanted BOS in front"
+        )
+    texts = tuple(tuple(recorded[n]) for n in numbers)
     index = {" " + word: i for i, word in enumerate(words.words)}
-    word_at = np.array([[-1] + [index.get(token, -1) for token in prompt[1:]] for prompt in recorded])
+    word_at = np.full((len(texts), max(map(len, texts), default=0)), -1)
+    for row, prompt in zip(word_at, texts, strict=True):
+        row[1 : len(prompt)] = [index.get(unicodedata.normalize("NFC", token), -1) for token in prompt[1:]]
     if (word_at < 0).all():
-        raise NotAssessable(f"recorded prompts: none of their tokens is a word of the list {words.name!r}")
-    texts = tuple(tuple(prompt) for prompt in recorded)
-    return CategoryPrompts(words, word_at, None, np.arange(len(word_at)), texts)
+        spaced = any(token[:1].isspace() for prompt in texts for token in prompt)
+        why = "" if spaced else "; no token begins with a space, by which a word is told from a part of one"
+        raise NotAssessable(f"recorded prompts: none of their tokens is a word of the list {words.name!r}{why}")
+    return CategoryPrompts(words, word_at, None, numbers, texts)
 
 
 def kin(words: WordList) -> Bool[np.ndarray, "word word"]:

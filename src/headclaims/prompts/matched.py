@@ -36,6 +36,10 @@ class MatchedPairs:
     without: CategoryPrompts
     with_kin: CategoryPrompts
 
+    def without_front(self) -> MatchedPairs:
+        """Return the same pairs without the token in front."""
+        return MatchedPairs(self.without.without_front(), self.with_kin.without_front())
+
 
 def matched_pairs(
     words: WordList, single_token: SingleToken, bos: int, n_pairs: int, length: int, seed: int

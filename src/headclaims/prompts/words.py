@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import tomllib
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,6 +15,7 @@ from typing import Any
 from headclaims.errors import BadInput, NotAssessable
 
 WORDS_FOR_A_CATEGORY = 3
+WORDS_NAMED = 5
 GROUPS = 3
 COMMON_WORDS = 3000
 FEWEST_COMMON_WORDS = 300
@@ -55,8 +58,8 @@ class WordList:
     def that_count(self, single_token: Callable[[str], int | None], checkpoint: str) -> WordList:
         """Return the part of the list that counts for a checkpoint.
 
-        A word counts if `" " + word` is one token there, a category if three or more of its words do.
-        `single_token(text)` gives that token's id, or None where the text is several tokens.
+        A word counts if `" " + word` is one token there, and not that of a word before it; a category if three or more
+        of its words do. `single_token(text)` gives that token's id, or None where the text is several tokens.
 
         Raises NotAssessable where fewer than two categories survive: then no word is of another category.
         """
@@ -70,6 +73,25 @@ class WordList:
             {c: n for c, n in self.digits.items() if c in counted},
         )
         return WordList(self.name, counted, ordered, digits)
+
+    def lacking(self, single_token: Callable[[str], int | None]) -> list[str]:
+        """Return why words of the list don't count for a checkpoint: for each reason how many, and some of them."""
+        tokens = {word: single_token(" " + word) for word in self.words}
+        counted = counted_categories(self.categories, single_token)
+        several = [word for word, token in tokens.items() if token is None]
+        distinct = {word for members in _distinct(self.categories, tokens).values() for word in members}
+        twice = [word for word, token in tokens.items() if token is not None and word not in distinct]
+        few = [w for c, members in self.categories.items() if c not in counted for w in members if w in distinct]
+        reasons = {
+            "of several tokens": several,
+            "of the token of another": twice,
+            f"in categories of fewer than {WORDS_FOR_A_CATEGORY}": few,
+        }
+        return [
+            f"{len(words)} {why} ({', '.join(words[:WORDS_NAMED])}{', …' * (len(words) > WORDS_NAMED)})"
+            for why, words in reasons.items()
+            if words
+        ]
 
 
 @dataclass(frozen=True)
@@ -148,12 +170,28 @@ def counted_categories(
     single_token: Callable[[str], int | None],
     fewest: int = WORDS_FOR_A_CATEGORY,
 ) -> dict[str, tuple[str, ...]]:
-    """Return the categories with `fewest` or more words that are one token with a leading space, with those words."""
-    counted = {
-        category: tuple(word for word in members if single_token(" " + word) is not None)
-        for category, members in categories.items()
-    }
-    return {category: members for category, members in counted.items() if len(members) >= fewest}
+    """Return the categories with `fewest` or more words that are one token with a leading space, with those words.
+
+    Words that are the same token, as an uncased tokenizer makes them, are one word, the first: it counts as often as it
+    is listed, but a category needs two different ones where it needs more than one.
+    """
+    tokens = {word: single_token(" " + word) for members in categories.values() for word in members}
+    listed = {c: sum(tokens[word] is not None for word in members) for c, members in categories.items()}
+    distinct = _distinct(categories, tokens)
+    return {c: members for c, members in distinct.items() if listed[c] >= fewest and len(members) >= min(fewest, 2)}
+
+
+def _distinct(
+    categories: Mapping[str, tuple[str, ...]], tokens: Mapping[str, int | None]
+) -> dict[str, tuple[str, ...]]:
+    """Return each category's words that are one token, without those whose token a word before them is."""
+    word_of: dict[int, tuple[str, str]] = {}
+    for category, members in categories.items():
+        for word in members:
+            if (token := tokens[word]) is not None:
+                word_of.setdefault(token, (category, word))
+    kept = set(word_of.values())
+    return {c: tuple(word for word in members if (c, word) in kept) for c, members in categories.items()}
 
 
 def _too_few(
@@ -181,12 +219,17 @@ def common_words(
     import wordfreq
 
     texts = {text.strip() for text in vocabulary}
-    counted = (
-        word
-        for word in wordfreq.top_n_list("en", WORDS_TO_TRY)
-        if word in texts and word.isalpha() and single_token(" " + word) is not None
-    )
-    words = tuple(islice(counted, COMMON_WORDS))
+    tokens: set[int] = set()
+
+    def counts(word: str) -> bool:
+        """Return whether a word is one token, and the first that is this one."""
+        token = single_token(" " + word) if word in texts and word.isalpha() else None
+        if token is None or token in tokens:
+            return False
+        tokens.add(token)
+        return True
+
+    words = tuple(islice(filter(counts, wordfreq.top_n_list("en", WORDS_TO_TRY)), COMMON_WORDS))
     if len(words) < FEWEST_COMMON_WORDS:
         raise NotAssessable(
             f"common words: {len(words)} are one token under the tokenizer of {checkpoint}; "
@@ -198,8 +241,10 @@ def common_words(
 def _read_list(name: str, path: Path) -> WordList:
     """Read one list; raises BadInput in one line."""
     try:
-        # An editor's byte order mark is no part of the text.
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        # An editor's byte order mark is no part of the text; PowerShell's says that it is in UTF-16.
+        stored = path.read_bytes()
+        encoding = "utf-16" if stored[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+        content = tomllib.loads(stored.decode(encoding).replace("\r\n", "\n"))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadInput(f"--words {name}: not a TOML file: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -218,7 +263,9 @@ def _parse(spec: str, content: dict[str, Any]) -> WordList:
     for category, members in categories.items():
         if not isinstance(members, list) or not members or not all(isinstance(w, str) for w in members):
             raise BadInput(f"--words {spec}: category {category!r} is no list of words")
-        for word in members:
+        # Tokenizers' vocabularies have an accented letter as one.
+        categories[category] = [unicodedata.normalize("NFC", word) for word in members]
+        for word in categories[category]:
             if not word or word != word.strip():
                 raise BadInput(f"--words {spec}: {word!r} in {category!r} is empty or begins or ends with a space")
             if word in seen:

@@ -17,7 +17,8 @@ def environment(device: str) -> dict[str, Any]:
         "torch": version("torch"),
         "transformer_lens": version("transformer_lens"),
         "numpy": version("numpy"),
-        "platform": platform.platform(),
+        # platform.platform() would start a process.
+        "platform": f"{platform.system()}-{platform.release()}-{platform.machine()}",
         "cpu": _cpu(),
         "threads": torch.get_num_threads(),
         "device": device,
@@ -28,6 +29,6 @@ def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
+        return platform.machine()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()

@@ -30,6 +30,16 @@ class SuiteEntry:
 
 
 @dataclass
+class SourceEntry:
+    """A file of a bundle: what it gives, and why it is left out where it is."""
+
+    file: str
+    sha256: str | None
+    gives: str | None
+    left_out: str | None
+
+
+@dataclass
 class CheckpointEntry:
     """What was audited."""
 
@@ -42,9 +52,11 @@ class CheckpointEntry:
     capabilities: list[str]
     n_layers: int
     n_heads: int
-    d_model: int
-    d_head: int
+    d_model: int | None
+    d_head: int | None
     d_vocab: int | None
+    prompts_begin_with: str | None = None
+    files: list[SourceEntry] | None = None
 
 
 @dataclass

@@ -57,10 +57,18 @@ def markdown(record: Mapping[str, Any], claims: Sequence[ClaimEntry], prompts: s
         f"- prompts: {prompts}, words {markdown_text(settings['words'])}, seed {settings['seed']}",
         f"- suite: headclaims {suite['version']}, commit `{suite['commit'] or '–'}`, {record['started']}",
     ]
+    files = checkpoint.get("files") or []
+    head += [f"- {markdown_code(one['file'])}: {markdown_text(_source(one))}" for one in files]
     head += [f"- {markdown_text(why)}"] if why else []
     table = tabulate(markdown_cells(rows(claims)), headers=COLUMNS, tablefmt="github", disable_numparse=True)
     fold = ["<details><summary>What each claim says, and what was measured</summary>", ""]
     return "\n".join([*head, "", table, "", *fold, *(line for c in claims for line in _section(c)), "</details>", ""])
+
+
+def _source(file: Mapping[str, Any]) -> str:
+    """Return what a file of a bundle gives, and why it is left out where it is."""
+    left_out = file["left_out"] and f"left out: {file['left_out']}"
+    return "; ".join(text for text in (file["gives"], left_out) if text)
 
 
 def _section(claim: ClaimEntry) -> list[str]:

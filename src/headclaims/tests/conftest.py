@@ -11,6 +11,9 @@ from headclaims.checkpoint import load
 from headclaims.checkpoint.interface import Checkpoint
 from headclaims.tests.small_models import SmallModel, build
 
+# Kernels are compiled once for all sessions, whatever cache a session has; numba reads this when it is imported.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[3] / ".numba_cache"))
+
 # Files that take minutes: begun first, they don't keep one processor waiting for the other at the end.
 LONGEST = (
     "test_run_planted.py",

@@ -95,6 +95,19 @@ def recorded_attention(
     return EvidenceParts(patterns, header("recorded-attention", tokens=tokens))
 
 
+def texts(layers: Sequence[int] = (0, 1, 2), first: str = "The", seed: int = 3) -> EvidenceParts:
+    """Random patterns on two texts of five and four tokens, a tensor each, without BOS unless `first` is one."""
+    tokens = [[first, " dog", " and", " the", " cat"], [first, " sun", " was", " red"]]
+    tensors = {}
+    for n, prompt in enumerate(tokens):
+        for layer in layers:
+            generator = torch.Generator().manual_seed(100 * seed + 10 * n + layer)
+            scores = torch.randn(HEADS, len(prompt), len(prompt), generator=generator)
+            mask = torch.ones(len(prompt), len(prompt)).triu(1).bool()
+            tensors[f"{n}/blocks.{layer}.attn.hook_pattern"] = scores.masked_fill(mask, -torch.inf).softmax(-1)
+    return EvidenceParts(tensors, header("recorded-attention", tokens=tokens))
+
+
 def partial_weights(
     layers: Sequence[int] = (0, 1, 2), heads: Mapping[tuple[int, int], tuple[Tensor, Tensor]] | None = None
 ) -> EvidenceParts:

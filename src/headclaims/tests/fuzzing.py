@@ -27,7 +27,14 @@ from headclaims.fleet.workers import audit
 from headclaims.plugin.folders import set_around
 from headclaims.report.page import write_page
 from headclaims.tests.claims_run import SET, snapshot
-from headclaims.tests.evidence_files import CATEGORY_OF, partial_weights, recorded_attention, recorded_graph, tiny_gpt2
+from headclaims.tests.evidence_files import (
+    CATEGORY_OF,
+    partial_weights,
+    recorded_attention,
+    recorded_graph,
+    texts,
+    tiny_gpt2,
+)
 from headclaims.tests.report_folders import write_folder
 from headclaims.tests.small_models import build, write_gguf
 
@@ -88,7 +95,7 @@ def spoilt_safetensors(whole: bytes, draw: random.Random) -> bytes:
     (n,) = struct.unpack("<Q", whole[:8])
     header = json.loads(whole[8 : 8 + n])
     metadata = header.get("__metadata__", {})
-    nested = [key for key in ("config", "tokens") if key in metadata]
+    nested = [key for key in ("config", "tokens", "fingerprints") if key in metadata]
     if nested and draw.random() < 0.6:
         key = draw.choice(nested)
         metadata[key] = json.dumps(strange_json(json.loads(metadata[key]), draw))
@@ -135,6 +142,20 @@ def audit_of(path: Path) -> None:
 def audit_by(path: Path) -> None:
     """Audit recorded attention by a word file."""
     audited(checkpoint=str(path.parent / "recorded.safetensors"), words=str(path))
+
+
+def _ragged(folder: Path) -> list[Path]:
+    return [texts().write(folder / "texts.safetensors")]
+
+
+def _bundle(folder: Path) -> list[Path]:
+    made = folder / "bundle"
+    made.mkdir()
+    weights, text = partial_weights(), texts()
+    text.metadata["fingerprints"] = json.dumps({"1": "0" * 64})
+    weights.tensors = {name: tensor for name, tensor in weights.tensors.items() if ".h.1." not in name}
+    parts = {"weights": weights, "attention": recorded_attention(4, 16), "text": text, "graph": recorded_graph()}
+    return [part.write(made / f"{name}.safetensors") for name, part in parts.items()]
 
 
 class Kind:
@@ -209,6 +230,8 @@ KINDS = {
     "recorded-graph": Kind(
         lambda folder: [recorded_graph().write(folder / "graph.safetensors")], spoilt_safetensors, audit_of
     ),
+    "recorded-texts": Kind(_ragged, spoilt_safetensors, audit_of),
+    "bundle": Kind(_bundle, spoilt_safetensors, lambda path: audit_of(path.parent)),
     "folder": Kind(
         _model,
         lambda whole, draw: (spoilt_text if whole[:1] in b"{[" else spoilt_safetensors)(whole, draw),

@@ -26,8 +26,8 @@ class OneOf:
 
 
 NUMBER = (int, float)
-CAPABILITIES = OneOf(("tokens", "attention", "interventions", "qk", "embedding", "graph"))
-KINDS = ("hub", "folder", "gguf", "planted", "partial-weights", "recorded-attention", "recorded-graph")
+CAPABILITIES = OneOf(("tokens", "attention", "interventions", "scores", "qk", "embedding", "graph"))
+KINDS = ("hub", "folder", "gguf", "planted", "partial-weights", "recorded-attention", "recorded-graph", "bundle")
 VERDICTS = ("supported", "not supported", "undecided", "not assessable")
 FLAGS = (
     "by construction",
@@ -53,12 +53,14 @@ RECORD: dict[str, Any] = {
         "revision": Maybe(str),
         "fingerprint": Maybe(str),
         "identity": str,
+        "prompts_begin_with": Maybe(OneOf(("BOS", "EOS"))),
         "capabilities": [CAPABILITIES],
         "n_layers": int,
         "n_heads": int,
-        "d_model": int,
-        "d_head": int,
+        "d_model": Maybe(int),
+        "d_head": Maybe(int),
         "d_vocab": Maybe(int),
+        "files": Maybe([{"file": str, "sha256": Maybe(str), "gives": Maybe(str), "left_out": Maybe(str)}]),
     },
     "target": {
         "layer": int,

@@ -88,7 +88,7 @@ def test_permutations_are_no_heads() -> None:
         Nulls(Made(2, 3)).draw("other heads", lambda: np.zeros(2), heads=[Head(0, 0)])
 
 
-@pytest.mark.parametrize("lacking", [Capability.INTERVENTIONS, Capability.EMBEDDING, Capability.QK])
+@pytest.mark.parametrize("lacking", [Capability.INTERVENTIONS, Capability.EMBEDDING, Capability.SCORES])
 def test_the_gaussian_survey_needs_an_embedding_weights_and_prompts_of_its_own(lacking: Capability) -> None:
     null = Nulls(Made(2, 3, lacking)).gaussian_survey(gap_to_runner_up)
     assert (null.population, null.values) == ("Gaussian survey", None)

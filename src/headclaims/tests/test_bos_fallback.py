@@ -118,3 +118,22 @@ def test_survey_of_pairs_is_transformers_attention(models: Models, name: str) ->
     flat = found.bos.reshape(-1)
     assert np.abs(flat[:, None] - flat[None] + np.eye(40)).min() > 1e-5
     assert bos_fallback(found, heads[2])[0].value == pytest.approx(found.bos[2, 0].mean())
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_pairs_without_a_token_in_front(models: Models, name: str) -> None:
+    """The first word is in place of BOS: attention of the last word to it, read off transformers."""
+    pairs = matched_pairs(SMALL_WORDS, TOKEN_IDS.get, TOKEN_IDS[BOS], n_pairs=5, length=9, seed=1)
+    bare = pairs.without_front()
+    found = survey_pairs(models.checkpoint(name), bare, [TARGET])
+    for side, (prompts, whole) in enumerate(((bare.without, pairs.without), (bare.with_kin, pairs.with_kin))):
+        assert (prompts.word_at >= 0).all()
+        assert prompts.length == 8
+        assert whole.tokens is not None
+        tokens = torch.as_tensor(whole.tokens)[:, 1:]
+        with torch.no_grad():
+            patterns = models(name).model(tokens, output_attentions=True).attentions[TARGET.layer]
+        assert found.bos[0, side] == pytest.approx(patterns[:, TARGET.index, -1, 0].numpy(), abs=1e-5)
+    both = survey_pairs(models.checkpoint(name), pairs, [TARGET])
+    assert np.abs(both.bos - found.bos).max() > 0.01
+    assert bos_fallback(found, TARGET)[0].value == pytest.approx(found.bos[0, 0].mean())

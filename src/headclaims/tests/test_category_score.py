@@ -61,7 +61,7 @@ def test_four_tokens_of_one_category_by_hand() -> None:
     assert s.kin_mass[0] == pytest.approx([0, 0, 0.5, 0.6], rel=1e-6)
     assert s.copy_mass[0] == pytest.approx([0, 0, 0, 0.2], rel=1e-6)
     assert s.own[0] == pytest.approx([1, 0.1, 0.3, 0.1], rel=1e-6)
-    assert s.bos[0] == pytest.approx([1, 0.9, 0.2, 0.1], rel=1e-6)
+    assert s.first[0] == pytest.approx([1, 0.9, 0.2, 0.1], rel=1e-6)
     by_row = [-math.log(target) for target in (1, 0.9, 0.5, 0.6)]
     assert s.row_scores[0] == pytest.approx(by_row, rel=1e-6)
     assert s.scores == pytest.approx([-math.log(0.9 * 0.5 * 0.6) / 4], rel=1e-6)  # 0.327333
@@ -102,7 +102,7 @@ def test_a_row_that_misses_its_target_is_floored() -> None:
 def test_the_survey_is_its_definition(drawn: tuple[CategoryPrompts, np.ndarray]) -> None:
     s = survey_of(*drawn)
     expected = loops_over(*drawn)
-    for name, measured in {"kin_mass": s.kin_mass, "copy_mass": s.copy_mass, "own": s.own, "bos": s.bos}.items():
+    for name, measured in {"kin_mass": s.kin_mass, "copy_mass": s.copy_mass, "own": s.own, "bos": s.first}.items():
         by_loops = np.array([[getattr(row, name) for row in rows] for rows in expected])
         assert measured == pytest.approx(by_loops, abs=1e-6)
     assert s.row_scores == pytest.approx(np.array([[row.score for row in rows] for rows in expected]), abs=1e-5)
@@ -132,7 +132,7 @@ def test_batches_of_prompts_give_the_same_survey(drawn: tuple[CategoryPrompts, n
     apart = survey(prompts, whole.heads, iter(batches))
     assert (apart.word_mass == whole.word_mass).all()
     assert (apart.own == whole.own).all()
-    assert (apart.bos == whole.bos).all()
+    assert (apart.first == whole.first).all()
 
 
 def test_heads_are_found_by_label(drawn: tuple[CategoryPrompts, np.ndarray]) -> None:
@@ -160,24 +160,62 @@ def test_rows_of_tokens_that_are_no_words_enter_nothing() -> None:
     prompts = recorded_prompts(WORDS, recorded)
     patterns = random_patterns(2, 3, 6, seed=4)
     s = survey_of(prompts, patterns)
-    assert s.is_counted.astype(int).tolist() == [1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 0, 1]
-    assert s.n_kin.tolist() == [0, 0, 0, 0, 1, 1, 0, 0, 0, 1, 0, 1]
+    assert s.prompt_of_row.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert s.position_of_row.tolist() == [0, 1, 4, 5, 0, 2, 3, 5]
+    assert s.n_kin.tolist() == [0, 0, 1, 1, 0, 0, 1, 1]
     expected = [[row for row in rows if row.counted] for rows in loops_over(prompts, patterns)]
     assert len(expected[0]) == 8
     assert s.scores == pytest.approx([np.mean([row.score for row in rows]) for rows in expected], abs=1e-6)
     assert s.uniform_score == pytest.approx(np.mean([-math.log(row.uniform_share) for row in expected[0]]))
     counts = s.grouped(s.row_scores[:1]).counts[0]
     assert counts.tolist() == [[3, 0, 1], [0, 3, 1]]  # colours, animals, position 0
-    others = np.array([[row.other_mass for row in rows] for rows in loops_over(prompts, patterns)])
+    others = np.array([[row.other_mass for row in rows] for rows in expected])
     assert s.other_mass == pytest.approx(others, abs=1e-6)
 
 
-def test_prompts_without_bos_have_no_category_score() -> None:
-    prompts = recorded_prompts(WORDS, [["The", " red", " blue", " green"]])
-    s = survey_of(prompts, random_patterns(1, 12, 4, seed=1))
-    with pytest.raises(NotAssessable, match="do not begin with BOS"):
-        _ = s.scores
-    assert s.kin_mass.shape == (12, 4)
+def test_without_bos_rows_with_kin_alone_have_a_score() -> None:
+    """Position 0 holds any text, and what it draws is no target."""
+    recorded = [["The", " blue", " dog", " green", " ,", " cat"], ["A", " the", " red", " red", " sheep", " cat"]]
+    prompts = recorded_prompts(WORDS, recorded)
+    patterns = random_patterns(2, 3, 6, seed=5)
+    s = survey_of(prompts, patterns)
+    expected = [[row for row in rows if row.kin] for rows in loops_over(prompts, patterns)]
+    # green has blue, cat has dog; cat has sheep.
+    assert [row.position for row in expected[0]] == [3, 5, 5]
+    assert s.scores == pytest.approx([np.mean([row.score for row in rows]) for rows in expected], abs=1e-6)
+    assert s.scored_on == "no BOS in front of the prompts: scores are over the 3 rows with kin alone"
+    assert s.uniform_score == pytest.approx(np.mean([-math.log(row.uniform_share) for row in expected[0]]))
+    assert np.isnan(s.row_scores).sum(axis=1).tolist() == [len(s.word_of_row) - 3] * 3
+    assert s.grouped_scores().counts[0].tolist() == [[1, 1, 0], [0, 1, 0]]
+
+
+def test_without_bos_and_kin_there_is_no_score() -> None:
+    s = survey_of(recorded_prompts(WORDS, [["The", " red", " dog", " of"]]), random_patterns(1, 12, 4, seed=1))
+    for ask in (lambda: s.scores, lambda: s.uniform_score):
+        with pytest.raises(NotAssessable, match="no row of the prompts has kin, and without BOS in front"):
+            ask()
+
+
+def test_prompts_of_different_lengths_are_surveyed_one_by_one() -> None:
+    """Each of three prompts alone gives its rows of all three together, to the last bit."""
+    recorded = [
+        ["<s>", " red", " blue", " the", " dog", " green", " cat"],
+        ["<s>", " cat", " dog"],
+        ["<s>", " of", " red", " green", " red"],
+    ]
+    patterns = [random_patterns(1, 3, len(prompt), seed) for seed, prompt in enumerate(recorded)]
+    prompts = recorded_prompts(WORDS, recorded)
+    heads = tuple(Head(0, head) for head in range(3))
+    batches = [(slice(n, n + 1), torch.from_numpy(pattern)) for n, pattern in enumerate(patterns)]
+    together = survey(prompts, heads, batches)
+    for number, (prompt, pattern) in enumerate(zip(recorded, patterns, strict=True)):
+        alone, rows = survey_of(recorded_prompts(WORDS, [prompt]), pattern), together.prompt_of_row == number
+        assert (together.position_of_row[rows] == alone.position_of_row).all()
+        for name in ("word_mass", "first", "own", "kin_mass", "other_mass", "row_scores"):
+            assert (getattr(together, name)[:, rows] == getattr(alone, name)).all(), name
+        for name in ("n_kin", "n_others", "uniform_share"):
+            assert (getattr(together, name)[rows] == getattr(alone, name)).all(), name
+        assert together.grouped(together.row_scores).counts[:, number].sum(axis=1).tolist() == [rows.sum()] * 3
 
 
 @real_gpt2.needs_attention
@@ -204,7 +242,7 @@ def test_rows_of_real_gpt2_small_by_plain_loops() -> None:
 @real_gpt2.needs_attention
 def test_what_l1h5_of_real_gpt2_small_attends_to() -> None:
     s = real_gpt2.recorded_survey()
-    kin, bos, own = s.kin_mass[5], s.bos[5], s.own[5]
+    kin, bos, own = s.kin_mass[5], s.first[5], s.own[5]
     with_kin = s.has_kin
     without = ~with_kin
     without[0] = False

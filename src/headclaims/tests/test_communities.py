@@ -20,7 +20,7 @@ from headclaims.measures.communities import (
     permuted_medians,
 )
 from headclaims.prompts.words import WordList
-from headclaims.vocabulary.scores import TokenScores
+from headclaims.vocabulary.token_scores import TokenScores
 
 
 def unscored(n: int, edges: np.ndarray) -> AttentionGraph:

@@ -64,7 +64,7 @@ def test_first_layer_of_a_rotary_model_is_its_own_attention(models: Models, name
     E = without_gain(embedding, small.architecture.centres, norm_eps(small, 0))
     for head in range(small.n_heads):
         circuit = QKCircuit.of(checkpoint.qk_weights(0), head)
-        found = effective_pattern(circuit, E, drawn_tokens().numpy(), checkpoint.rotation)
+        found = effective_pattern(circuit, E, drawn_tokens().numpy(), checkpoint.rotation_at(0))
         assert np.abs(found - expected[:, head]).max() < TOLERANCE
         # Lest the rotation made no difference, or all heads were alike.
         unturned = effective_pattern(circuit, E, drawn_tokens().numpy(), lambda _: None)
@@ -82,5 +82,5 @@ def test_first_layer_with_one_position_embedding_for_all(models: Models, name: s
     E = without_gain(small.model.transformer.wte.weight.detach() + constant, True, norm_eps(small, 0))
     for head in range(small.n_heads):
         circuit = QKCircuit.of(checkpoint.qk_weights(0), head)
-        found = effective_pattern(circuit, E, drawn_tokens().numpy(), checkpoint.rotation)
+        found = effective_pattern(circuit, E, drawn_tokens().numpy(), checkpoint.rotation_at(0))
         assert np.abs(found - expected[:, head]).max() < TOLERANCE

@@ -112,6 +112,6 @@ def test_the_examples_are_drawn_whole(name: str, tmp_path: Path) -> None:
     assert list(kept) == [claim.id for claim in record.claims]
     page = write_page(folder).read_text(encoding="utf-8")
     drawn = [one for claim in kept.values() for one in claim.drawn]
-    assert len(drawn) == (16 if name == "planted" else 1)
+    assert len(drawn) == (16 if name == "planted" else 4)
     assert all(f'<figure id="{one.replace("_", "-")}">' in page for one in drawn)
     assert "a figure is left out" not in page

@@ -50,11 +50,11 @@ import os, sys
 from pathlib import Path
 from headclaims import files
 
-def die(descriptor, *arguments, **options):
-    os.write(descriptor, b"half of the n")
+def die(path, *arguments, **options):
+    path.write_bytes(b"half of the n")
     os._exit(9)
 
-files.os.fdopen = die
+Path.write_text = die
 files.write_atomically(Path(sys.argv[1]), "new")
 """
 

@@ -154,7 +154,7 @@ def test_scores_of_the_folded_weights_give_the_real_attention_at_true_offsets(bo
         k = torch.einsum("pjd,hdk->phjk", x, weights.W_K) + weights.b_K[:, None]
         scores = torch.full(expected.shape[1:], -torch.inf)
         for offset in range(LENGTH):
-            R = checkpoint.rotation(offset)
+            R = checkpoint.rotation(0, offset)
             turned = q if R is None else q @ R
             for i in range(offset, LENGTH):
                 scores[:, :, i, i - offset] = (turned[:, :, i] * k[:, :, i - offset]).sum(-1) * weights.scale
@@ -165,9 +165,9 @@ def test_scores_of_the_folded_weights_give_the_real_attention_at_true_offsets(bo
 def test_rotation_is_there_for_rotary_positions_alone(models: Models, name: str) -> None:
     checkpoint = models.checkpoint(name)
     if not ARCHITECTURES[name].rotary:
-        assert checkpoint.rotation(3) is None
+        assert checkpoint.rotation(0, 3) is None
         return
-    R = [checkpoint.rotation(offset) for offset in range(4)]
+    R = [checkpoint.rotation(0, offset) for offset in range(4)]
     d_head = checkpoint.sizes.d_head
     assert all(matrix is not None for matrix in R)
     turns = torch.stack([matrix for matrix in R if matrix is not None])
@@ -177,14 +177,14 @@ def test_rotation_is_there_for_rotary_positions_alone(models: Models, name: str)
 
 def test_rotation_by_hand(models: Models) -> None:
     """Llama's base is 500 over 6 pairs of 12; half of NeoX's 16 dimensions turn, base 300, the others stay."""
-    R = models.checkpoint("llama").rotation(2)
+    R = models.checkpoint("llama").rotation(0, 2)
     angle = torch.tensor(2 * 500.0 ** (-3 / 6))
     q = torch.zeros(12)
     q[3], q[9] = 2.0, 5.0  # one pair: the plane of dimensions i and i + 6
     turned = q @ R
     assert turned[3].item() == pytest.approx(2 * angle.cos().item() - 5 * angle.sin().item(), abs=1e-6)
     assert turned[9].item() == pytest.approx(5 * angle.cos().item() + 2 * angle.sin().item(), abs=1e-6)
-    partial = models.checkpoint("neox").rotation(5)
+    partial = models.checkpoint("neox").rotation(0, 5)
     assert torch.equal(partial[8:], torch.eye(16)[8:])
     first = torch.tensor(5.0)
     assert partial[0, 0].item() == pytest.approx(first.cos().item(), abs=1e-6)

@@ -66,7 +66,7 @@ def test_scores_are_those_of_weights_patterns_and_their_survey(where: str, centr
     places, tokens = PromptTokens.of(prompts)
     E, heads = case(len(tokens), centred=centred)
     turns = Turns.of(ROTATIONS[where], prompts.length)
-    scores = gaussian_survey_arrays(heads, places, turns, 5, 3)["scores"]
+    scores = gaussian_survey_arrays(heads, places, [turns, turns], 5, 3)["scores"]
     assert scores.shape == (5, 3)
     for head, layer in enumerate(LAYER_OF):
         Z = normal_draws(head, 5, heads.factors.shape[2], D_HEAD, 3).double()
@@ -88,7 +88,10 @@ def test_positions_make_a_difference() -> None:
     prompts = prompts_of()
     places, tokens = PromptTokens.of(prompts)
     _, heads = case(len(tokens))
-    of = {name: gaussian_survey_arrays(heads, places, Turns.of(R, 9), 4, 0)["scores"] for name, R in ROTATIONS.items()}
+    of = {
+        name: gaussian_survey_arrays(heads, places, [Turns.of(R, 9)] * 2, 4, 0)["scores"]
+        for name, R in ROTATIONS.items()
+    }
     assert np.abs(of["learned"] - of["rotary"]).max() > 0.05
     assert np.abs(of["partly rotary"] - of["rotary"]).max() > 0.05
 
@@ -132,7 +135,7 @@ def test_draws_are_distributed_as_those_of_whole_weights() -> None:
     prompts = prompts_of()
     places, tokens = PromptTokens.of(prompts)
     E, heads = case(len(tokens), centred=True)
-    drawn = gaussian_survey_arrays(heads, places, None, 400, 0)["scores"]
+    drawn = gaussian_survey_arrays(heads, places, [None, None], 400, 0)["scores"]
     generator = torch.Generator().manual_seed(8)
     for head, layer in enumerate(LAYER_OF):
         whole = []
@@ -173,7 +176,7 @@ def test_draws_come_by_seed_and_head() -> None:
     prompts = prompts_of()
     places, tokens = PromptTokens.of(prompts)
     _, heads = case(len(tokens))
-    first, again, other = (gaussian_survey_arrays(heads, places, None, 6, seed)["scores"] for seed in (0, 0, 1))
+    first, again, other = (gaussian_survey_arrays(heads, places, [None, None], 6, seed)["scores"] for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.isclose(first, other).any()
     assert not torch.equal(normal_draws(0, 2, 3, 4, 0), normal_draws(1, 2, 3, 4, 0))

@@ -79,6 +79,7 @@ def test_its_claims_run_and_are_recorded(guest: Path) -> None:
     assert "left out" not in text
 
 
+@pytest.mark.slow
 def test_two_processes_say_what_one_does(guest: Path) -> None:
     """Less what times alone."""
     one, two = audited(guest, "--report-dir", "one"), audited(guest, "--report-dir", "two", "-n", "2")

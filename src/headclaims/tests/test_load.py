@@ -202,11 +202,11 @@ def test_a_revision_of_what_has_none(models: Models, tmp_path: Path) -> None:
 
 def test_a_folder_without_config(folder: Path) -> None:
     (folder / "config.json").unlink()
-    refused(folder, "without config.json; wanted a Hugging Face model's folder")
+    refused(folder, "without config.json or evidence files; wanted a Hugging Face model's folder")
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    refused(tmp_path, "without config.json; wanted")
+    refused(tmp_path, "without config.json or evidence files; wanted")
 
 
 @pytest.mark.parametrize(

@@ -114,11 +114,14 @@ def test_without_kin_there_is_no_category_score_to_compare() -> None:
     for statistic in (score_gap, score_outlier):
         with pytest.raises(NotAssessable, match="no row of the prompts has kin"):
             statistic(s, Head(0, 0))
-    recorded = recorded_prompts(WORDS, [["The", " red", " blue", " green"]])
-    without_bos = survey_of(recorded, random_patterns(1, 12, 4, seed=1))
-    for statistic in (score_gap, score_outlier):
-        with pytest.raises(NotAssessable, match="do not begin with BOS"):
-            statistic(without_bos, Head(0, 0))
+
+
+def test_without_bos_heads_are_compared_on_rows_with_kin() -> None:
+    """Row 1 has no kin: head 0 gives all of it to the first token, which would be BOS. Row 2: 0.5 to kin, and 0.25."""
+    recorded = recorded_prompts(WORDS, [["The", " red", " blue"]])
+    pattern = np.array([[[1, 0, 0], [1, 0, 0], [0.5, 0.5, 0]], [[1, 0, 0], [0.1, 0.9, 0], [0.75, 0.25, 0]]])
+    s = survey_of(recorded, pattern[None])
+    assert score_gap(s, Head(0, 0)).value == pytest.approx(math.log(2), rel=1e-6)
 
 
 def test_rank_stability_is_the_share_of_resamples_in_first_place() -> None:

@@ -16,7 +16,7 @@ from headclaims.measures.category_score import survey
 from headclaims.measures.lowest_score import gap_to_runner_up, outlier_ratio
 from headclaims.measures.other_heads import other_heads
 from headclaims.measures.permuted_labels import best_of_all_heads, permuted_label_scores
-from headclaims.prompts.category import category_prompts
+from headclaims.prompts.category import category_prompts, recorded_prompts
 from headclaims.prompts.words import WordList
 from headclaims.statistics.multiplicity import adjusted
 from headclaims.statistics.nulls import Null
@@ -223,6 +223,34 @@ def test_permuted_label_scores_are_those_of_a_plain_loop() -> None:
                 for row in rows_of([None if at < 0 else WORDS.words[at] for at in indices], category_of, pattern)
             ]
             assert scores[permutation, head] == pytest.approx(np.mean(rows), abs=1e-5)
+
+
+def test_permuted_label_scores_without_bos_are_those_of_rows_with_kin() -> None:
+    """How many rows have kin differs by permutation; where none has there is no score, and no member of the null."""
+    recorded = [["A", " red", ",", " blue", " red"], ["The", " cat", " cow"]]
+    prompts = recorded_prompts(WORDS, recorded)
+    patterns = [random_patterns(1, 2, len(prompt), seed=len(prompt)) for prompt in recorded]
+    batches = [(slice(n, n + 1), torch.from_numpy(pattern)) for n, pattern in enumerate(patterns)]
+    s = survey(prompts, (Head(0, 0), Head(0, 1)), batches)
+    scores = permuted_label_scores(s, n=60, seed=4, at_once=7)
+    generator = np.random.default_rng(4)
+    without = 0
+    for permutation in range(60):
+        dealt = generator.permutation(np.array([0] * 3 + [1] * 5)).tolist()
+        category_of = dict(zip(WORDS.words, dealt, strict=True))
+        texts = [[None if at < 0 else WORDS.words[at] for at in indices] for indices in prompts.word_at]
+        for head in range(2):
+            rows = [
+                row
+                for text, pattern in zip(texts, patterns, strict=True)
+                for row in rows_of(text[: pattern.shape[-1]], category_of, pattern[0, head])
+                if row.kin
+            ]
+            without += not rows
+            expected = np.mean([row.score for row in rows]) if rows else np.nan
+            assert scores[permutation, head] == pytest.approx(expected, abs=1e-5, nan_ok=True)
+    assert 0 < without < 120
+    assert len(best_of_all_heads(scores, gap_to_runner_up)) == 60 - without // 2
 
 
 def test_permuted_label_scores_at_the_floor() -> None:

@@ -90,7 +90,7 @@ def test_sizes_and_what_is_lacking(models: Models, tmp_path: Path, name: str) ->
     assert checkpoint.free_dimensions == 48 - (name == "gpt2")
     assert (checkpoint.kind, checkpoint.name) == ("partial-weights", name)
     for call in (
-        lambda: checkpoint.attention_patterns(None),
+        lambda: checkpoint.recorded_patterns(0),
         lambda: checkpoint.run(torch.zeros(1, 3, dtype=torch.long)),
         lambda: checkpoint.bos,
         lambda: checkpoint.single_token(" red"),
@@ -203,15 +203,15 @@ def test_rotation_gives_the_scores_of_transformers_at_every_offset(
     q, k = torch.randn(2, 12, generator=draw)
     config = models(name).model.config
     expected = rotated(q, query_at, config) @ rotated(k, key_at, config)
-    R = checkpoint.rotation(query_at - key_at)
+    R = checkpoint.rotation(0, query_at - key_at)
     assert R is not None
     assert ((q @ R) @ k - expected).abs() < 1e-5
-    full = models.checkpoint(name).rotation(query_at - key_at)
-    assert (R - full).abs().max() < 1e-6
+    full = models.checkpoint(name).rotation(0, query_at - key_at)
+    assert (R - full).abs().max() < 1e-5  # the model takes its angles in float32
 
 
 def test_learned_positions_do_not_rotate(models: Models, tmp_path: Path) -> None:
-    assert cut(models, "gpt2", tmp_path, query_key_tensors).rotation(4) is None
+    assert cut(models, "gpt2", tmp_path, query_key_tensors).rotation(0, 4) is None
 
 
 @pytest.mark.parametrize("entry", ["rope_scaling", "rope_parameters"])
@@ -219,7 +219,7 @@ def test_scaled_rotation_is_not_assessable(models: Models, tmp_path: Path, entry
     scaling = {"rope_type": "linear", "factor": 2.0, "rope_theta": 500.0}
     checkpoint = cut(models, "llama", tmp_path, query_key_tensors, **{"rope_parameters": None, entry: scaling})
     with pytest.raises(NotAssessable, match="scales"):
-        checkpoint.rotation(1)
+        checkpoint.rotation(0, 1)
     assert checkpoint.qk_weights(1).scale == pytest.approx(12**-0.5)
 
 
@@ -227,7 +227,7 @@ def test_the_base_of_an_older_config(models: Models, tmp_path: Path) -> None:
     """Before transformers 5 `rope_theta` stood by itself; without it the base is 10,000."""
     for config, base in (({"rope_theta": 500.0}, 500.0), ({"rope_theta": 9.0}, 9.0), ({}, 1e4)):
         settings = {"rope_parameters": None, "rope_scaling": None, **config}
-        R = cut(models, "llama", tmp_path, query_key_tensors, **settings).rotation(1)
+        R = cut(models, "llama", tmp_path, query_key_tensors, **settings).rotation(0, 1)
         assert R is not None
         assert R[1, 1].item() == pytest.approx(float(np.cos(base ** (-1 / 6))), abs=1e-6)
 
@@ -258,7 +258,7 @@ def use(checkpoint: Checkpoint) -> None:
     for layer in checkpoint.qk_layers():
         checkpoint.fingerprint(layer)
         checkpoint.qk_weights(layer)
-        checkpoint.rotation(1)
+        checkpoint.rotation(0, 1)
     if Capability.EMBEDDING in checkpoint.capabilities:
         checkpoint.embed_alone(torch.arange(3), 1, torch.zeros(48), torch.zeros(1, 48))
         checkpoint.embedding_inputs(1)
@@ -436,7 +436,7 @@ from headclaims.cache import Cache
 from headclaims.checkpoint import load
 from headclaims.circuit.effective_embedding import Variant, effective_embedding
 checkpoint = load(sys.argv[1])
-checkpoint.fingerprint(1), checkpoint.qk_weights(1), checkpoint.rotation(1)
+checkpoint.fingerprint(1), checkpoint.qk_weights(1), checkpoint.rotation(0, 1)
 assert effective_embedding(checkpoint, 1, None, Cache(None), Variant.ZERO).abs().sum() > 0
 """
     assert loaded_libraries(script, str(path)) == []

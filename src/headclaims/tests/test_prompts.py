@@ -157,10 +157,9 @@ def test_recorded_prompts_are_read_by_the_list() -> None:
     ("recorded", "said"),
     [
         ([["<s>", " violet", " mauve"]], "none of their tokens is a word of the list 'small'"),
-        ([["<s>", "red", "blue"]], "none of their tokens"),  # without a leading space
-        ([[" red", " violet"]], "none of their tokens"),  # position 0 is no word
-        ([["<s>", " red", " blue"], ["<s>", " red"]], r"\[2, 3\] tokens; wanted prompts of equal length"),
-        ([], "wanted prompts of equal length"),
+        ([["<s>", "red", "blue"]], "none of their tokens.*; no token begins with a space"),
+        ([["The", " violet"]], "none of their tokens"),
+        ([], "none of their tokens"),
     ],
 )
 def test_recorded_prompts_of_another_list_are_not_assessable(recorded: list[list[str]], said: str) -> None:
@@ -169,10 +168,25 @@ def test_recorded_prompts_of_another_list_are_not_assessable(recorded: list[list
 
 
 def test_recorded_tokens_that_are_no_words_have_no_category() -> None:
-    prompts = recorded_prompts(SMALL, [[" red", " violet", " red", "blue", "<s>", " dog"], ["The", *[" cat"] * 5]])
+    prompts = recorded_prompts(SMALL, [["A", " violet", " red", "blue", "<s>", " dog"], ["The", *[" cat"] * 5]])
     assert prompts.word_at.tolist() == [[-1, -1, 0, -1, -1, 3], [-1, 4, 4, 4, 4, 4]]
     assert prompts.category_at.tolist() == [[-1, -1, 0, -1, -1, 1], [-1, 1, 1, 1, 1, 1]]
     assert not target_mask(prompts)[0, 2, [1, 3, 4]].any()
+
+
+def test_recorded_prompts_may_differ_in_length() -> None:
+    prompts = recorded_prompts(SMALL, [["<s>", " red", " blue", ",", " dog"], ["<s>", " cat"], ["<s>", ",", " red"]])
+    assert prompts.length == 5
+    assert prompts.word_at.tolist() == [[-1, 0, 1, -1, 3], [-1, 4, -1, -1, -1], [-1, -1, 0, -1, -1]]
+    assert [at.tolist() for at in prompts.rows] == [[0, 0, 0, 0, 1, 1, 2, 2], [0, 1, 2, 4, 0, 1, 0, 2]]
+    assert [at.tolist() for at in prompts.subset(slice(1, 3)).rows] == [[0, 0, 1, 1], [0, 1, 0, 2]]
+
+
+def test_recorded_tokens_are_the_list_s_words_however_accents_are_written() -> None:
+    """The list has é as one letter (NFC); the file as a letter and an accent."""
+    accented = WordList("accents", {"drinks": ("caf\u00e9", "tea"), "food": ("p\u00e2t\u00e9", "bread")})
+    prompts = recorded_prompts(accented, [["<s>", " cafe\u0301", " tea", " pa\u0302te\u0301"]])
+    assert prompts.word_at.tolist() == [[-1, 0, 1, 2]]
 
 
 @pytest.mark.parametrize(
@@ -190,6 +204,18 @@ def test_recorded_prompts_begin_with_bos_or_with_any_text(first: tuple[str, str]
     assert (prompts.begin_with_bos, prompts.begin_alike) == (bos, alike)
     assert prompts.halves()[1].begin_with_bos == (first[1] not in ("The", "<"))
     assert drawn().begin_with_bos
+
+
+def test_recorded_prompts_that_begin_with_a_word_of_the_list_are_left_out() -> None:
+    prompts = recorded_prompts(SMALL, [[" red", " blue"], ["The", " red"], ["dog", " cat"], ["<s>", " dog", " cat"]])
+    assert prompts.numbers.tolist() == [1, 3]
+    assert [list(map(prompts.words.words.index, (word,))) for word in ("red", "dog")] == [
+        [prompts.word_at[0, 1]],
+        [prompts.word_at[1, 1]],
+    ]
+    assert not prompts.begin_with_bos
+    with pytest.raises(NotAssessable, match="all begin with a word of the list, as ' red', where BOS should be"):
+        recorded_prompts(SMALL, [[" red", " blue"], ["dog", " cat"]])
 
 
 def test_kin_share_a_category_and_are_not_the_same_word() -> None:

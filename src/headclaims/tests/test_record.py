@@ -27,12 +27,14 @@ CHECKPOINT = {
     "revision": None,
     "fingerprint": None,
     "identity": "0123456789abcdef" * 4,
+    "prompts_begin_with": None,
     "capabilities": ["tokens", "attention"],
     "n_layers": 12,
     "n_heads": 12,
     "d_model": 768,
     "d_head": 64,
     "d_vocab": 50257,
+    "files": None,
 }
 TARGET = {"layer": 1, "head": 5, "label": "L1H5", "chosen_by": "default", "chosen_on": None}
 SETTINGS = {

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from headclaims.checkpoint import load
 from headclaims.checkpoint.interface import Capability, Head, Sizes
-from headclaims.checkpoint.recorded import RecordedAttention, RecordedGraph
+from headclaims.checkpoint.recorded import RecordedAttention
+from headclaims.checkpoint.recorded_graph import RecordedGraph
 from headclaims.errors import BadCheckpoint, NotAssessable
 from headclaims.tests.test_partial import loaded_libraries
 
@@ -56,10 +57,15 @@ def test_recorded_attention_is_what_was_written(tmp_path: Path) -> None:
     assert isinstance(checkpoint, RecordedAttention)
     assert checkpoint.capabilities == [Capability.TOKENS, Capability.ATTENTION]
     assert checkpoint.attention_layers() == [1, 9, 10]
-    patterns = checkpoint.attention_patterns(None)
-    assert patterns.shape == (3, 2, 3, 4, 4)
-    for i, layer in enumerate((1, 9, 10)):
-        assert torch.equal(patterns[i], tensors[f"blocks.{layer}.attn.hook_pattern"])
+    for prompt in range(2):
+        patterns = checkpoint.recorded_patterns(prompt)
+        assert patterns.shape == (3, 3, 4, 4)
+        for i, layer in enumerate((1, 9, 10)):
+            written = tensors[f"blocks.{layer}.attn.hook_pattern"][prompt]
+            assert torch.equal(patterns[i], written)
+            assert torch.equal(checkpoint.recorded_attention(Head(layer, 2), prompt), written[2])
+    with pytest.raises(NotAssessable, match=r"needs attention of L2H1: the file has that of layers \[1, 9, 10\]"):
+        checkpoint.recorded_attention(Head(2, 1), 0)
     assert checkpoint.recorded_tokens == PROMPTS
     assert checkpoint.sizes == Sizes(12, 3, 12, 4, 50, None)
     assert checkpoint.fingerprint(1) is None
@@ -69,11 +75,10 @@ def test_recorded_attention_gives_nothing_else(tmp_path: Path) -> None:
     checkpoint = load(str(write(tmp_path / "a.safetensors", "recorded-attention", attention_tensors())))
     tokens = torch.zeros(1, 3, dtype=torch.long)
     for call in (
-        lambda: checkpoint.attention_patterns(tokens),
         lambda: checkpoint.run(tokens),
         lambda: checkpoint.qk_weights(1),
         lambda: checkpoint.qk_layers(),
-        lambda: checkpoint.rotation(1),
+        lambda: checkpoint.rotation(0, 1),
         lambda: checkpoint.embedding_inputs(1),
         lambda: checkpoint.require(Capability.GRAPH),
     ):
@@ -86,22 +91,149 @@ def test_recorded_graph_is_what_was_written(tmp_path: Path) -> None:
     checkpoint = load(str(write(tmp_path / "a.safetensors", "recorded-graph", tensors)))
     assert isinstance(checkpoint, RecordedGraph)
     assert checkpoint.capabilities == [Capability.TOKENS, Capability.GRAPH]
-    assert checkpoint.graph_tokens == [" red", " blue", " dog"]
-    assert checkpoint.edges.tolist() == [[0, 1], [1, 0], [2, 2], [2, 0]]
-    assert checkpoint.edge_scores.tolist() == [3.0, 2.5, -1.0, 0.5]
-    assert checkpoint.target == Head(1, 2)
+    (graph,) = checkpoint.graphs.values()
+    assert graph.tokens == (" red", " blue", " dog")
+    assert graph.edges.tolist() == [[0, 1], [1, 0], [2, 2], [2, 0]]
+    assert graph.scores.tolist() == [3.0, 2.5, -1.0, 0.5]
+    assert graph.head == Head(1, 2)
     assert checkpoint.recorded_tokens is None
-    for call in (lambda: checkpoint.attention_patterns(None), lambda: checkpoint.qk_weights(1)):
+    for call in (lambda: checkpoint.recorded_patterns(0), lambda: checkpoint.qk_weights(1)):
         with pytest.raises(NotAssessable, match="the file holds a recorded graph only"):
             call()
 
 
-def test_half_precision_attention_is_read_within_its_rounding(tmp_path: Path) -> None:
-    """Rows of float16 sum to 1 within 1e-3."""
-    tensors = {"blocks.1.attn.hook_pattern": causal(1).half()}
-    patterns = load(str(write(tmp_path / "a.safetensors", "recorded-attention", tensors))).attention_patterns(None)
-    assert patterns.dtype == torch.float32
-    assert (patterns[0] - causal(1)).abs().max() < 1e-3
+def rounded_scores(kind: torch.dtype, length: int = 300, stored: torch.dtype | None = None) -> Tensors:
+    """Long rows of an even softmax, rounded to a type: of bfloat16 their sums miss 1 by up to some 3e-3."""
+    scores = torch.randn(1, 3, length, length, generator=torch.Generator().manual_seed(5))
+    pattern = scores.masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf).softmax(-1)
+    return {"blocks.1.attn.hook_pattern": pattern.to(kind).to(stored or kind)}
+
+
+def of_one_prompt(path: Path, tensors: Tensors) -> Path:
+    length = next(iter(tensors.values())).shape[-1]
+    return write(path, "recorded-attention", tensors, tokens=json.dumps([["<s>", *[" red"] * (length - 1)]]))
+
+
+@pytest.mark.parametrize("stored", [None, torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16])
+def test_rows_may_miss_one_by_the_rounding_of_the_type(
+    tmp_path: Path, kind: torch.dtype, stored: torch.dtype | None
+) -> None:
+    """Whatever the type in which what was computed in another is stored."""
+    tensors = rounded_scores(kind, stored=stored)
+    off = (tensors["blocks.1.attn.hook_pattern"].double().sum(-1) - 1).abs().max()
+    assert (off > 1e-3) == (kind == torch.bfloat16)
+    pattern = load(str(of_one_prompt(tmp_path / "a.safetensors", tensors))).recorded_patterns(0)
+    assert pattern.dtype == torch.float32
+    assert torch.equal(pattern, tensors["blocks.1.attn.hook_pattern"].float())
+
+
+@pytest.mark.parametrize(("kind", "factor"), [(torch.float32, 0.998), (torch.float16, 0.998), (torch.bfloat16, 0.985)])
+def test_rows_that_miss_one_by_more_are_refused_in_each_type(tmp_path: Path, kind: torch.dtype, factor: float) -> None:
+    tensors = {name: (pattern.float() * factor).to(kind) for name, pattern in rounded_scores(kind).items()}
+    refused(of_one_prompt(tmp_path / "a.safetensors", tensors), "has rows whose sum is .* from 1; wanted sums of 1")
+
+
+def test_attention_to_later_positions_is_refused_in_half_precision(tmp_path: Path) -> None:
+    tensors = rounded_scores(torch.bfloat16, 8)
+    tensors["blocks.1.attn.hook_pattern"][0, 1, 2, :4] = torch.tensor([0.5, 0.25, 0.125, 0.125])
+    refused(of_one_prompt(tmp_path / "a.safetensors", tensors), "attends to later positions, by up to 0.125; wanted 0")
+
+
+LENGTHS = (5, 3, 8, 1)
+
+
+def ragged(layers: tuple[int, ...] = (1, 4), axis: bool = False) -> tuple[Tensors, list[list[str]]]:
+    """Four prompts of different lengths, one tensor each and layer, with an axis of one prompt or without."""
+    tensors = {}
+    for n, length in enumerate(LENGTHS):
+        for layer in layers:
+            scores = torch.randn(3, length, length, generator=torch.Generator().manual_seed(10 * n + layer))
+            pattern = scores.masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf).softmax(-1)
+            tensors[f"{n}/blocks.{layer}.attn.hook_pattern"] = pattern[None] if axis else pattern
+    return tensors, [["<s>", *[" red"] * (length - 1)] for length in LENGTHS]
+
+
+@pytest.mark.parametrize("axis", [False, True])
+def test_prompts_of_different_lengths_have_a_tensor_each(tmp_path: Path, axis: bool) -> None:
+    tensors, tokens = ragged(axis=axis)
+    path = write(tmp_path / "a.safetensors", "recorded-attention", tensors, tokens=json.dumps(tokens))
+    checkpoint = load(str(path))
+    assert checkpoint.recorded_tokens == tokens
+    assert checkpoint.attention_layers() == [1, 4]
+    for n, length in enumerate(LENGTHS):
+        patterns = checkpoint.recorded_patterns(n)
+        assert patterns.shape == (2, 3, length, length)
+        for at, layer in enumerate((1, 4)):
+            written = tensors[f"{n}/blocks.{layer}.attn.hook_pattern"].reshape(3, length, length)
+            assert torch.equal(patterns[at], written)
+            assert torch.equal(checkpoint.recorded_attention(Head(layer, 1), n), written[1])
+
+
+def ragged_without(name: str) -> Tensors:
+    return {key: tensor for key, tensor in ragged()[0].items() if key != name}
+
+
+BAD_RAGGED: dict[str, tuple[Tensors, str]] = {
+    "a layer of a prompt missing": (ragged_without("2/blocks.4.attn.hook_pattern"), "no tensor 2/blocks.4"),
+    "a prompt too many": (ragged()[0] | {"4/blocks.1.attn.hook_pattern": causal(1)[0]}, "4/blocks.1.*of 4 prompts"),
+    "of another length": (ragged()[0] | {"1/blocks.1.attn.hook_pattern": causal(1)[0]}, r"\[3, 4, 4\]; wanted \[3, 3"),
+    "all prompts, too": (ragged()[0] | {"blocks.1.attn.hook_pattern": causal(1)}, "of all prompts and of single ones"),
+    "all prompts alone": ({"blocks.1.attn.hook_pattern": causal(1)}, "prompts of 1 to 8 in one tensor a layer"),
+    "a wrong row": (
+        ragged()[0] | {"2/blocks.4.attn.hook_pattern": ragged()[0]["2/blocks.4.attn.hook_pattern"] * 0.9},
+        "2/blocks.4.attn.hook_pattern has rows whose sum",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD_RAGGED)
+def test_prompts_of_different_lengths_that_are_none(tmp_path: Path, what: str) -> None:
+    tensors, match = BAD_RAGGED[what]
+    tokens = json.dumps(ragged()[1])
+    refused(write(tmp_path / "a.safetensors", "recorded-attention", tensors, tokens=tokens), match)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_single_prompt_needs_no_axis_of_its_own(tmp_path: Path, nested: bool) -> None:
+    """TransformerLens's caches have lost it after remove_batch_dim; tokens are then a list of strings."""
+    tokens = json.dumps([PROMPTS[0]] if nested else PROMPTS[0])
+    pattern = causal(1)[0].contiguous()
+    path = write(
+        tmp_path / "a.safetensors", "recorded-attention", {"blocks.1.attn.hook_pattern": pattern}, tokens=tokens
+    )
+    checkpoint = load(str(path))
+    assert checkpoint.recorded_tokens == PROMPTS[:1]
+    assert torch.equal(checkpoint.recorded_patterns(0)[0], pattern)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "plain"),
+    [
+        (["<|endoftext|>", "ĠThe", "Ġcaf", "Ã©", "Ċ", "un"], ["<|endoftext|>", " The", " caf", "é", "\n", "un"]),
+        (["<s>", "▁The", "▁red", "un", "<0x0A>", "▁▁"], ["<s>", " The", " red", "un", "<0x0A>", "  "]),
+        (["<s>", " red", "Ġ", "▁"], ["<s>", " red", "Ġ", "▁"]),  # spaces are there: these are letters
+        (["<s>", "red", "dog"], ["<s>", "red", "dog"]),
+    ],
+)
+def test_tokens_as_tokenizers_spell_them(tmp_path: Path, spelled: list[str], plain: list[str]) -> None:
+    n = len(spelled)
+    pattern = {"blocks.1.attn.hook_pattern": torch.eye(n).expand(1, 3, n, n).clone()}
+    path = write(tmp_path / "a.safetensors", "recorded-attention", pattern, tokens=json.dumps([spelled]))
+    assert load(str(path)).recorded_tokens == [plain]
+    graph = write(tmp_path / "b.safetensors", "recorded-graph", graph_tensors(), tokens=json.dumps(spelled))
+    (recorded,) = load(str(graph)).graphs.values()
+    assert recorded.tokens == tuple(plain)
+
+
+def test_sizes_that_the_header_does_not_state(tmp_path: Path) -> None:
+    """Heads are those of the patterns; how many layers the model has isn't known, and so not how many heads."""
+    path = write(tmp_path / "a.safetensors", "recorded-attention", attention_tensors(), {"model_type": "gpt2"})
+    checkpoint = load(str(path))
+    assert (checkpoint.sizes.n_layers, checkpoint.sizes.n_heads) == (11, 3)
+    assert checkpoint.n_model_heads is None
+    stated = load(str(write(tmp_path / "b.safetensors", "recorded-attention", attention_tensors())))
+    assert stated.n_model_heads == 36
 
 
 def test_recorded_files_import_no_model_library(tmp_path: Path) -> None:
@@ -110,8 +242,8 @@ def test_recorded_files_import_no_model_library(tmp_path: Path) -> None:
     script = """
 import sys
 from headclaims.checkpoint import load
-assert load(sys.argv[1]).attention_patterns(None).sum() > 0
-assert len(load(sys.argv[2]).edges) == 4
+assert load(sys.argv[1]).recorded_patterns(0).sum() > 0
+assert len(next(iter(load(sys.argv[2]).graphs.values())).edges) == 4
 """
     assert loaded_libraries(script, str(attention), str(graph)) == []
 
@@ -160,6 +292,8 @@ BAD_PATTERNS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "heads": (lambda p: p[:, :2].clone(), r"\[2, 2, 4, 4\]; wanted \[2, 3, 4, 4\]"),
     "length": (lambda p: p[:, :, :3, :3].clone(), r"\[2, 3, 3, 3\]; wanted \[2, 3, 4, 4\]"),
     "axes": (lambda p: p[0].clone(), r"\[3, 4, 4\]; wanted \[2, 3, 4, 4\]"),
+    "no axes": (lambda _: torch.ones(()), r"shape \[\]; wanted \[2, 3, 4, 4\]"),
+    "rounded to a byte": (lambda p: p.to(torch.float8_e4m3fn), "wanted float32"),
     "type": (lambda _: torch.eye(4, dtype=torch.int64).expand(2, 3, 4, 4).clone(), "int64; wanted float32"),
 }
 
@@ -194,7 +328,7 @@ def test_no_attention_at_all(tmp_path: Path) -> None:
         "no JSON",
         "[]",
         "[[]]",
-        '["<start>", " red", " dog", " blue"]',
+        '["<start>", " red"]',
         '[["<start>", " red", " dog", " blue"], ["<start>", " cat", " cat"]]',
         '[["<start>", " red", " dog", 4], ["<start>", " cat", " cat", " green"]]',
         '[["<start>", " red"], ["<start>", " cat"]]',
@@ -210,7 +344,6 @@ def test_tokens_that_are_not_prompts(tmp_path: Path, tokens: str | None) -> None
 @pytest.mark.parametrize(
     ("config", "match"),
     [
-        ({"n_layer": 12, "n_embd": 12}, "config without n_head or num_attention_heads"),
         ({**CONFIG, "n_layer": 1.5}, "n_layer is 1.5; wanted a positive whole number"),
         ({**CONFIG, "n_head": 4}, r"\[2, 3, 4, 4\]; wanted \[2, 4, 4, 4\]"),
         ({**CONFIG, "n_head": -3}, "n_head is -3; wanted a positive whole number"),

@@ -325,11 +325,13 @@ def test_planted_record(planted: ClaimsRun) -> None:
         "kind": "planted",
         "name": "planted",
         "revision": None,
-        "capabilities": ["tokens", "attention", "interventions", "qk", "embedding", "graph"],
+        "capabilities": ["tokens", "attention", "interventions", "scores", "qk", "embedding", "graph"],
         "n_layers": 6,
         "n_heads": 12,
         "d_model": 768,
         "d_head": 64,
+        "prompts_begin_with": "BOS",
+        "files": None,
     }
     assert record["target"] == {"layer": 1, "head": 5, "label": "L1H5", "chosen_by": "default", "chosen_on": None}
     assert record["evidence_of"] == "replication"
@@ -363,7 +365,7 @@ def test_header_and_footer(planted: ClaimsRun) -> None:
     fingerprint = planted.record["checkpoint"]["fingerprint"]
     assert f"checkpoint: planted (planted), fingerprint {fingerprint[:16]}" in header
     assert "target head: L1H5, chosen by default" in header
-    assert "evidence: tokens, attention, interventions, qk, embedding, graph" in header
+    assert "evidence: tokens, attention, interventions, scores, qk, embedding, graph" in header
     assert any(line.strip("= ") == "claims of self_hating_head: L1H5" for line in lines)
     (columns,) = [i for i, line in enumerate(lines) if line.startswith("claim ")]
     for title in ("reported", "measured", "null p", "verdict", "flags"):
@@ -535,8 +537,12 @@ def test_recorded_prompts_without_bos(tmp_path: Path) -> None:
     assert_no_traceback(run)
     assert_sound(run)
     for name in ("category-score-lowest", "category-score-outlier"):
+        assert run.verdicts[name] == (SUPPORTED, ["null missing"])
+        assert "no BOS in front of the prompts: scores are over the" in run.claims[name]["reason"]
+    for name in ("falls-back-to-bos", "kinship-not-succession"):
         assert run.verdicts[name] == (NOT_ASSESSABLE, [])
-        assert "do not begin with BOS" in run.claims[name]["reason"]
+    said = "prompts: 12 x 24, recorded, no BOS in front: category scores are over rows with kin alone"
+    assert said in run.stdout
     for name in ("attends-within-category", "suppresses-self", "kin-above-nearest-category"):
         assert run.verdicts[name] == (SUPPORTED, ["distinctive"])
 

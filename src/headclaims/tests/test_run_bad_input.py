@@ -75,7 +75,7 @@ CASES = [
     Case("nothing-named", "--checkpoint ''", ("--checkpoint",)),
     Case("counterfeit", "--checkpoint planted:nonsense", ("planted:nonsense", "planted")),
     Case("no-kind", "--checkpoint {bad}/twice.toml", ("{bad}/twice.toml", ".safetensors")),
-    Case("folder-of-no-model", "--checkpoint {bad}", ("{bad}", "config.json")),
+    Case("folder-of-spoilt-evidence", "--checkpoint {bad}", ("{bad}", "c-attn-shape.safetensors")),
     Case("revision-of-planted", "--checkpoint planted --revision main", ("--revision main", "planted", "hub id")),
     Case(
         "revision-of-a-file",
@@ -110,7 +110,7 @@ CASES = [
     Case("pattern-negative", "--checkpoint {bad}/pattern-negative.safetensors", ("blocks.1", "negative")),
     Case("patterns-missing", "--checkpoint {bad}/patterns-missing.safetensors", ("blocks.{{L}}.attn.hook_pattern",)),
     Case("tokens-missing", "--checkpoint {bad}/tokens-missing.safetensors", ("'tokens'",)),
-    Case("tokens-uneven", "--checkpoint {bad}/tokens-uneven.safetensors", ("tokens", "one length")),
+    Case("tokens-uneven", "--checkpoint {bad}/tokens-uneven.safetensors", ("prompts of 3 to 4", "one a prompt")),
     Case("graph-edges", "--checkpoint {bad}/graph-edges.safetensors", ("edges", "0 to 3")),
     Case("graph-scores", "--checkpoint {bad}/graph-scores.safetensors", ("score", "[3]", "[4]")),
     # The head.

@@ -113,7 +113,12 @@ def test_parallel_workers_of_a_model_of_the_hub(
 
 @pytest.mark.parametrize(
     ("misbehave", "says"),
-    [("hang", "silent"), ("stall-in-file", "silent"), ("break-off", "broke off"), ("refuse", "cannot be reached")],
+    [
+        ("hang", "silent"),
+        pytest.param("stall-in-file", "silent", marks=[pytest.mark.slow, pytest.mark.long]),
+        ("break-off", "broke off"),
+        ("refuse", "cannot be reached"),
+    ],
 )
 def test_a_hub_that_misbehaves(
     revisions: dict[str, tuple[str, Path]],

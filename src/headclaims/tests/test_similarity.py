@@ -18,12 +18,13 @@ from headclaims.measures.similarity_peak import (
     cosine_bins,
     cross_fitted,
     peak,
+    peak_of_scores,
     peaks_of_heads,
     score_by_similarity,
 )
 from headclaims.statistics.resampling import OverUnits
 from headclaims.vocabulary.cosine import N_BINS, SimilarityCurve, lower_edge, similarity_curve
-from headclaims.vocabulary.scores import TokenScores
+from headclaims.vocabulary.token_scores import TokenScores
 
 D_MODEL, D_HEAD, HEADS = 6, 4, 3
 N_WORDS = 300
@@ -254,6 +255,31 @@ def test_the_peak_is_chosen_on_one_half_and_measured_on_the_other(rotary: bool, 
     interval = found.interval()
     assert interval is not None
     assert interval.unit == "words"
+
+
+@pytest.mark.parametrize("by_column", [True, False])
+def test_the_peak_of_capped_scores(by_column: bool) -> None:
+    """The cap of each product, and of the mean over offsets of each; words left out as queries and as keys."""
+    words, heads = many_words(), heads_of(True)
+    bins, bare = cosine_bins(words), token_scores(heads, 1, words)
+    capped = TokenScores(bare.queries, bare.keys, bare.own, 4.0)
+    s = 4 * np.tanh(matrix(heads, 1, words) / 4)
+    own = 4 * np.tanh(np.array([score(heads, 1, x, x, own=True) for x in words]) / 4)
+    rise, fall, chosen = peak_by_loops(s, own, bins)
+    found = peak(capped, bins, by_column)
+    assert found.values == pytest.approx([rise, fall], rel=1e-3, abs=1e-4)
+    assert abs(found.value - peak(bare, bins).value) > 1e-3
+    for i in (0, 57, 299):
+        expected = peak_by_loops(s, own, bins, chosen, without=i)[:2]
+        assert found.left_out["words"][i] - found.values == pytest.approx(
+            np.array(expected) - [rise, fall], rel=2e-2, abs=2e-5
+        )
+    assert peak_of_scores(capped.matrix(), bins) == pytest.approx(min(rise, fall), rel=1e-3, abs=1e-4)
+    assert peak_of_scores(bare.matrix(), bins) == pytest.approx(peak(bare, bins).value, rel=1e-3, abs=1e-4)
+    curve = similarity_curve(capped, words)
+    for number in (bins.typical, *bins.high.tolist()):
+        above = (s - own[:, None])[bins.of_pair == number]
+        assert curve.mean[number] == pytest.approx(above.mean(), rel=1e-3, abs=1e-4)
 
 
 def peak_of_curve(curve: Callable[[np.ndarray], np.ndarray]) -> OverUnits:

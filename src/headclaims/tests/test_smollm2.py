@@ -72,6 +72,7 @@ class Reference:
     prompts: CategoryPrompts
     row_scores: np.ndarray
     """[prompt, layer, head, query], in nats."""
+    target: Head = TARGET
 
     @property
     def tokens(self) -> torch.Tensor:
@@ -110,7 +111,8 @@ class Reference:
     def pattern(self) -> torch.Tensor:
         """The target's patterns [prompt, query, key], under whatever hooks there are."""
         with torch.no_grad():
-            return self.model(self.tokens, output_attentions=True).attentions[TARGET.layer][:, TARGET.index]
+            attentions = self.model.model(self.tokens, output_attentions=True).attentions
+            return attentions[self.target.layer][:, self.target.index]
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +168,7 @@ def test_a_complete_record(audit: ClaimsRun, reference: Reference) -> None:
     assert (checkpoint["kind"], checkpoint["name"]) == ("gguf", "SmolLM2-135M-Instruct.Q4_1")
     sizes = {key: checkpoint[key] for key in ("n_layers", "n_heads", "d_model", "d_head", "d_vocab")}
     assert sizes == {"n_layers": LAYERS, "n_heads": HEADS, "d_model": 576, "d_head": 64, "d_vocab": 49152}
-    assert checkpoint["capabilities"] == ["tokens", "attention", "interventions", "qk", "embedding", "graph"]
+    assert checkpoint["capabilities"] == ["tokens", "attention", "interventions", "scores", "qk", "embedding", "graph"]
     assert all(claim["reported"] is None for claim in record["claims"])
     for name in ("inertia", "skew-adds-no-self-attention"):
         assert audit.verdicts[name] == ("supported", ["by construction"])

@@ -10,7 +10,7 @@ from torch import Tensor
 from headclaims.errors import NotAssessable
 from headclaims.measures.top_attended import form, probes, published_overlap, top_attended, top_edges
 from headclaims.prompts.words import WordList
-from headclaims.vocabulary.scores import TokenScores
+from headclaims.vocabulary.token_scores import TokenScores
 
 VOCABULARY = (
     *(" red", "Red", " RED", " blue", "green", " green", " 24", "57", " 8", " 1989", "2024", " 19890"),

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.circuit.scatter import Eigenspace
-from headclaims.vocabulary.scores import Swept, TokenScores, _by_torch, mean_rotation, sweep, sweep_heads
+from headclaims.vocabulary.scores import Swept, _by_torch, sweep, sweep_heads
+from headclaims.vocabulary.token_scores import TokenScores, mean_rotation
 
 D_MODEL, D_HEAD, LENGTH = 7, 4, 6
 FREQUENCIES = (0.9, 0.2)
@@ -199,6 +200,36 @@ def test_ties_everywhere(by: Sweep, tile: tuple[int, int], k: int, causal: bool)
     for own in (None, torch.from_numpy(draw.integers(-9, 10, size=12)).double()):
         scores = TokenScores(queries, keys, own)
         assert_swept(by(scores, own_key, k, causal, tile), scores, own_key, k, causal)
+
+
+@SWEEPS
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_cap_changes_values_alone(by: Sweep, causal: bool) -> None:
+    """Ranks and best keys are those without it; scores and ln Σ exp are of 5 tanh(s/5)."""
+    draw = np.random.default_rng(6)
+    queries, keys = (torch.from_numpy(draw.normal(size=(n, 3))).float() * 3 for n in (12, 40))
+    own_key, own = torch.from_numpy(draw.permutation(40)[:12]), torch.from_numpy(draw.normal(size=12) * 9)
+    bare, capped = (TokenScores(queries, keys, own, cap) for cap in (None, 5.0))
+    found, dense = by(capped, own_key, 4, causal, (5, 7)), Dense.of(bare, own_key, 4, causal)
+    assert (found.keys.tolist(), found.own_rank.tolist()) == (dense.keys, dense.own_rank)
+    assert found.scores.numpy() == pytest.approx(
+        np.array([[5 * math.tanh(s / 5) if s > -math.inf else s for s in row] for row in dense.scores])
+    )
+    for row, query in enumerate(queries.double()):
+        products = (keys.double() @ query).tolist()
+        products[int(own_key[row])] = float(own[row])
+        seen = products[: int(own_key[row]) + 1] if causal else products
+        expected = math.log(sum(math.exp(5 * math.tanh(s / 5)) for s in seen))
+        assert float(found.log_sum_exp[row]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_cap_is_applied_where_values_are_read() -> None:
+    """By hand: products 0 1 of token 0 and 3 2 of token 1, own ones in their place 4 and −6, all under 2 tanh(s/2)."""
+    scores = TokenScores(torch.tensor([[0.0, 1.0], [3.0, 2.0]]), torch.eye(2), torch.tensor([4.0, -6.0]), 2.0)
+    by_hand = [[2 * math.tanh(s / 2) for s in row] for row in ((4.0, 1.0), (3.0, -6.0))]
+    assert scores.matrix().numpy() == pytest.approx(np.array(by_hand), rel=1e-6)
+    assert scores.itself.tolist() == pytest.approx([by_hand[0][0], by_hand[1][1]])
+    assert scores.queries.tolist() == [[0.0, 1.0], [3.0, 2.0]]
 
 
 @SWEEPS

@@ -185,6 +185,49 @@ def test_a_category_counts_with_three_words_that_are_one_token() -> None:
     assert counted.name == "mine"
 
 
+def test_words_of_one_token_are_one_word() -> None:
+    """An uncased tokenizer has one token for Dog and dog: the first counts, and that in another category does not."""
+    categories = {"animals": ("dog", "Dog", "cat", "Cat", "cow"), "names": ("Rose", "Ann", "Kay"), "plants": ("rose",)}
+    words = WordList("mine", {**categories, "trees": ("oak", "Oak", "ash")})
+    ids = {f" {word}": n for n, word in enumerate(["dog", "cat", "cow", "rose", "ann", "kay", "oak", "ash"])}
+
+    def uncased(text: str) -> int | None:
+        return ids.get(text.lower())
+
+    assert words.that_count(uncased, "small").categories == {
+        "animals": ("dog", "cat", "cow"),
+        "names": ("Rose", "Ann", "Kay"),
+        "trees": ("oak", "ash"),  # three words of the list count, and two of them are one
+    }
+    assert words.lacking(uncased) == ["4 of the token of another (Dog, Cat, rose, Oak)"]
+
+
+def test_a_category_of_one_word_in_several_spellings_does_not_count() -> None:
+    words = WordList("mine", {"a": ("dog", "Dog", "DOG"), "b": ("x", "y", "z"), "c": ("u", "v", "w")})
+    counted = words.that_count(lambda text: hash(text.lower()), "small")
+    assert list(counted.categories) == ["b", "c"]
+
+
+def test_a_list_says_what_it_lacks() -> None:
+    words = WordList("mine", {"a": ("one", "two", "three", "four"), "b": ("x", "y", "z", "u", "v", "w", "q", "r", "s")})
+    assert words.lacking(tokenizer_of("one", "two", "three", "x")) == [
+        "9 of several tokens (four, y, z, u, v, …)",
+        "1 in categories of fewer than 3 (x)",
+    ]
+    assert words.lacking(lambda text: hash(text)) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_list_is_the_same_however_an_editor_saves_it(tmp_path: Path, encoding: str, newline: str) -> None:
+    """With a byte order mark and without, in UTF-16 with one; accents as letters of their own are put together."""
+    text = '[categories]\ndrinks = ["caf\u00e9", "tea", "milk"]\nfood = ["bread", "pate\u0301", "rice"]\n'
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    (tmp_path / "mine.toml").write_bytes((mark + text).replace("\n", newline).encode(encoding))
+    words = load_words(str(tmp_path / "mine.toml"))
+    assert words.categories == {"drinks": ("caf\u00e9", "tea", "milk"), "food": ("bread", "pat\u00e9", "rice")}
+
+
 def test_two_categories_are_enough_and_one_is_not() -> None:
     words = WordList("mine", {"a": ("b", "c", "d"), "e": ("f", "g", "h"), "i": ("j", "k", "l")})
     two = words.that_count(tokenizer_of("b", "c", "d", "f", "g", "h"), "this one")

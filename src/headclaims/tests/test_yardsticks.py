@@ -16,7 +16,8 @@ from headclaims.benchmarks.yardsticks import (
     random_factors,
     random_head,
 )
-from headclaims.vocabulary.scores import TokenScores, sweep
+from headclaims.vocabulary.scores import sweep
+from headclaims.vocabulary.token_scores import TokenScores
 
 
 def test_the_dense_way_answers_the_same() -> None:

@@ -23,7 +23,7 @@ from headclaims.measures.similar_words import head_margins, share_above, word_sp
 from headclaims.measures.similarity_peak import cosine_bins, peak
 from headclaims.statistics.resampling import Estimate, Resampled, Smallest
 from headclaims.statistics.rows import GroupedRows
-from headclaims.vocabulary.scores import TokenScores
+from headclaims.vocabulary.token_scores import TokenScores
 
 PROMPTS, ROWS_A_PROMPT = 32, 63
 TOKENS_A_GROUP = 6

@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from headclaims.circuit.head_score import capped
 from headclaims.threads import each_in_one_thread
 from headclaims.vocabulary import kernels
-from headclaims.vocabulary.scores import ROUNDING, TokenScores
 from headclaims.vocabulary.tiles import TILE
+from headclaims.vocabulary.token_scores import ROUNDING, TokenScores
 
 BIN_WIDTH = 0.02
 N_BINS = round(2 / BIN_WIDTH) + 1
@@ -112,7 +113,10 @@ def similarity_curve(
         for first_column in range(first_row, n, tile):
             column = slice(first_column, first_column + tile)
             cosines = unit[row] @ unit[column].T
-            forward, backward = queries[row] @ keys[column].T, keys[row] @ queries[column].T
+            forward, backward = (
+                capped(products, scores.cap)
+                for products in (queries[row] @ keys[column].T, keys[row] @ queries[column].T)
+            )
             squares += kernels.fold_bins(
                 cosines.numpy(),
                 forward.numpy(),

@@ -11,8 +11,13 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import config, njit, types
 from numba.extending import intrinsic
+
+from headclaims.cache import cache_folder
+
+# Compiled code is kept with all else that is, rather than beside this file.
+config.CACHE_DIR = config.CACHE_DIR or str(cache_folder() / "kernels")
 
 CHUNK = 128
 """Number of scores processed together: they fit the first-level cache, and their counts are exact in float32."""
@@ -78,6 +83,15 @@ def _sum_of_exponentials(s: Any, peak: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
+def _sum_of_capped(s: Any, peak: float, cap: float) -> float:
+    """Compute Σ exp(cap·tanh(s/cap) − cap·tanh(peak/cap)), in float64."""
+    total, highest = 0.0, cap * math.tanh(peak / cap)
+    for j in range(s.shape[0]):
+        total += math.exp(cap * math.tanh(np.float64(s[j]) / cap) - highest)
+    return total
+
+
+@njit(nogil=True, cache=True)
 def _insert(scores: Any, keys: Any, score: float, key: int) -> None:
     """Insert a key into a row's sorted best, in place; keys arrive in ascending order, so ties go to the smaller."""
     place = scores.shape[0] - 1
@@ -98,6 +112,7 @@ def fold(
     own: Any,
     rounding: Any,
     causal: bool,
+    cap: float,
     best: Any,
     which: Any,
     above: Any,
@@ -109,7 +124,7 @@ def fold(
     In row i, that of query i, `own[i]` replaces the product with key `own_key[i]`; a product in float32 is off by at
     most `rounding[i]`; with `causal`, keys after the own one are left out. The results are the `best` scores with their
     keys (`which`), the number of keys `above` the own one, and the highest score (`peak`) with `total`, which is
-    Σ exp(score − peak).
+    Σ exp(score − peak), or with a `cap` above 0 the same of both capped.
     """
     k = best.shape[1]
     for r in range(tile.shape[0]):
@@ -142,9 +157,15 @@ def fold(
                             _insert(best[i], which[i], exact, key)
                             entry_score = np.float32(best[i, k - 1] - rounding[i])
             if highest > peak[i]:
-                total[i] *= math.exp(peak[i] - highest)
+                if cap > 0:
+                    total[i] *= math.exp(cap * (math.tanh(peak[i] / cap) - math.tanh(highest / cap)))
+                else:
+                    total[i] *= math.exp(peak[i] - highest)
                 peak[i] = highest
-            total[i] += _sum_of_exponentials(s, np.float32(peak[i]))
+            if cap > 0:
+                total[i] += _sum_of_capped(s, peak[i], cap)
+            else:
+                total[i] += _sum_of_exponentials(s, np.float32(peak[i]))
 
 
 @njit(nogil=True, cache=True)

@@ -27,16 +27,18 @@ class Pattern:
 
     @classmethod
     def of(cls, prompts: CategoryPrompts, pattern: Float[np.ndarray, "query key"]) -> Pattern:
-        """Take the pattern of the first of the prompts."""
+        """Take the pattern of the first of the prompts; without BOS in front rows without kin have no target."""
         words = [prompts.words.words[w] for w in prompts.word_at[0].tolist()]
         if prompts.texts is not None:
             words = [text.strip() or text for text in prompts.texts[0]]
+        mask = target_mask(prompts.subset(slice(0, 1)))[0, : len(words)]
         if prompts.begin_with_bos:
             words[0] = "BOS"
-        mask = target_mask(prompts.subset(slice(0, 1)))[0]
+        else:
+            mask[:, 0] = False
         return cls(
             words,
-            [rounded(row[: i + 1]) for i, row in enumerate(pattern)],
+            [rounded(row[: i + 1]) for i, row in enumerate(pattern[: len(words)])],
             [np.flatnonzero(row).tolist() for row in mask],
         )
 
@@ -53,12 +55,13 @@ class Pattern:
             plot([heatmap(attention, names, names, **look)], "attention", 330, **axes),
             plot([heatmap(marked, names, names, showscale=False, **look)], "its target", 330, **axes),
         ]
-        mass = np.mean([sum(row[j] for j in keys) for row, keys in zip(self.attention, self.targets, strict=True)])
+        masses = [sum(row[j] for j in keys) for row, keys in zip(self.attention, self.targets, strict=True) if keys]
+        mass = np.mean(masses) if masses else 0.0
         caption = (
             "The head's attention on the first prompt, query rows over key columns, beside its target: earlier words "
-            "of the category that are not the same word, or BOS where there are none. A row's target has "
-            f"{mass:.0%} of its attention in the mean. What to see: bright cells where the target is, and a dark "
-            "diagonal."
+            "of the category that are not the same word, or BOS, where the prompt begins with it, where there are "
+            f"none. A row's target has {mass:.0%} of its attention in the mean. What to see: bright cells where the "
+            "target is, and a dark diagonal."
         )
         rows = [
             [i, self.words[i], j, self.words[j], value, int(j in self.targets[i])]

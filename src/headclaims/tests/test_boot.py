@@ -1,0 +1,56 @@
+"""Booting: the architecture is found whether or not a config names it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from headclaims.checkpoint import load
+from headclaims.errors import BadCheckpoint
+from headclaims.tests.small_configs import CONFIGS, saved_model, saved_small
+from headclaims.tests.small_models import VOCABULARY
+
+TOKENS = torch.randint(2, VOCABULARY - 1, (2, 16), generator=torch.Generator().manual_seed(3))
+
+
+def without_architectures(folder: Path, *instead: str) -> None:
+    """Take `architectures` out of a folder's config, or put others there."""
+    config = json.loads((folder / "config.json").read_text())
+    del config["architectures"]
+    if instead:
+        config["architectures"] = list(instead)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_without_architectures(name: str, tmp_path: Path) -> None:
+    """As of every GGUF file: the class that transformers itself takes for the model type says what it is."""
+    model = saved_small(name, tmp_path)
+    without_architectures(tmp_path)
+    with torch.no_grad():
+        expected = torch.stack(model(TOKENS, output_attentions=True).attentions)
+    assert (load(str(tmp_path)).attention_patterns(TOKENS) - expected).abs().max() < 2e-5
+
+
+@pytest.mark.parametrize("stated", ["LlamaModel", "LlamaForSequenceClassification", "SomeoneElsesModel"])
+def test_a_config_that_names_another_class(stated: str, tmp_path: Path) -> None:
+    model = saved_small("internlm", tmp_path)
+    without_architectures(tmp_path, stated)
+    with torch.no_grad():
+        expected = torch.stack(model(TOKENS, output_attentions=True).attentions)
+    assert (load(str(tmp_path)).attention_patterns(TOKENS) - expected).abs().max() < 2e-5
+
+
+def test_an_architecture_without_an_adapter_is_named(tmp_path: Path) -> None:
+    from transformers import BioGptConfig
+
+    saved_model(
+        BioGptConfig(
+            vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48
+        ),
+        tmp_path,
+    )
+    with pytest.raises(BadCheckpoint, match="no adapter for BioGptForCausalLM") as caught:
+        load(str(tmp_path))
+    assert len(str(caught.value)) < 400
