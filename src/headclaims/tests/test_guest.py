@@ -80,6 +80,7 @@ def test_its_claims_run_and_are_recorded(guest: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_say_what_one_does(guest: Path) -> None:
     """Less what times alone."""
     one, two = audited(guest, "--report-dir", "one"), audited(guest, "--report-dir", "two", "-n", "2")
@@ -192,6 +193,8 @@ def both(guest: Path) -> Path:
     return guest
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_two_sets_are_one_session(both: Path) -> None:
     """Two footers, two records; the same in two processes."""
     options = ("--checkpoint", "recorded.safetensors", "--words", "words.toml")

@@ -301,6 +301,7 @@ def test_gaussian_heads_of_l1h5_s_size() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @real_gpt2.needs_weights
 def test_gaussian_heads_of_l1h5_s_size_drawn_whole() -> None:
     # The same of matrices of 768 centred rows, and the 999 draws that claims are compared with.

@@ -599,6 +599,7 @@ print(folder.planted_folder())
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_build_it_once(planted: Checkpoint, tmp_path: Path) -> None:
     marks = [str(tmp_path / "first"), str(tmp_path / "second")]
     environment = {**os.environ, "HEADCLAIMS_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}

@@ -100,6 +100,7 @@ def test_the_figure_shows_every_claim_and_is_the_same_twice(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "claim"),
     [(name, claim) for name, property_ in PROPERTIES.items() for claim in property_.claims],

@@ -86,6 +86,8 @@ def test_a_second_run_offline(downloaded: ClaimsRun, home: Path, tmp_path: Path)
     assert comparable(run.record) == comparable(downloaded.record)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_a_revision(downloaded: ClaimsRun, revisions: dict[str, tuple[str, Path]], home: Path, tmp_path: Path) -> None:
     with LoopbackHub(revisions, repo_id=REPO) as hub:
         run = run_claims("--checkpoint", REPO, "--revision", "v1", reports=tmp_path / "reports", env=online(hub, home))
@@ -152,6 +154,8 @@ def test_what_the_hub_does_not_have(
     assert REPO in complaint(run)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_the_default_is_gpt2_where_the_hub_has_it(
     local: ClaimsRun, revisions: dict[str, tuple[str, Path]], tmp_path: Path
 ) -> None:

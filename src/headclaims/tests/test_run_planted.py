@@ -143,6 +143,7 @@ def test_auto_on_planted(runs: Runs, planted: ClaimsRun) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_parallel_workers_give_the_same_record(runs: Runs, planted: ClaimsRun) -> None:
     run = runs("-n", "2")
     assert run.status == 0
@@ -184,6 +185,7 @@ def test_one_thread_or_two_cached_or_not_the_same_is_found(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_page_of_the_planted_checkpoint_draws_what_was_measured(tmp_path: Path) -> None:
     """Every figure is there; the first of a claim's effects is the one that the record has."""
     run = run_claims("--checkpoint", "planted", "--page", reports=tmp_path / "reports")

@@ -143,6 +143,7 @@ def cluster(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_on_a_cluster_that_is_killed_halfway_goes_on_where_it_was(tmp_path: Path, cluster: str) -> None:
     """24 audits of six random checkpoints, one of them damaged: 24 records or reasons, none made twice."""
     folders = [random_folder(seed, clustered=seed % 2 == 1) for seed in range(5)]
