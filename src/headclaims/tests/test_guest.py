@@ -104,6 +104,8 @@ def test_a_sweep_over_it(guest: Path) -> None:
     assert [record["complete"] for record in records(guest / "swept")] == [True, True]
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_settings_in_its_ini_file(guest: Path) -> None:
     """A key before the default, an option before the key; a key that can't be is one line."""
     keys = CONFIGURATION + 'headclaims_seed = "7"\nheadclaims_report_dir = "elsewhere"\n'
@@ -215,6 +217,8 @@ def test_two_sets_are_one_session(both: Path) -> None:
         assert [claim["measured"] for claim in record["claims"]] == [claim["measured"] for claim in other["claims"]]
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_several_heads_are_one_session(both: Path) -> None:
     options = ("--checkpoint", "recorded.safetensors", "--words", "words.toml")
     some = run_in(both, "pytest", "claims", *options, "--head", "L1H5,L1H6")
@@ -229,6 +233,7 @@ def test_several_heads_are_one_session(both: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_beside_strangers_plugins(guest: Path, tmp_path: Path) -> None:
     """pytest-html, -playwright, -asyncio, -randomly and -cov installed: --html and --device are theirs."""
     install = [

@@ -116,7 +116,7 @@ def test_parallel_workers_of_a_model_of_the_hub(
 @pytest.mark.parametrize(
     ("misbehave", "says"),
     [
-        ("hang", "silent"),
+        pytest.param("hang", "silent", marks=[pytest.mark.slow, pytest.mark.long]),
         pytest.param("stall-in-file", "silent", marks=[pytest.mark.slow, pytest.mark.long]),
         ("break-off", "broke off"),
         ("refuse", "cannot be reached"),
