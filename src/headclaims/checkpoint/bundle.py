@@ -24,10 +24,12 @@ from headclaims.errors import BadCheckpoint, NotAssessable
 
 MODEL_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 KIND_OF = {kind.kind: kind for kind in (PartialWeights, RecordedAttention, RecordedGraph)}
+OF_WEIGHTS = {Capability.SCORES, Capability.QK, Capability.EMBEDDING}
 NOTHING = {
     Capability.TOKENS: "none of the files holds tokens",
     Capability.ATTENTION: "none of the files holds attention",
     Capability.INTERVENTIONS: "the files hold no model that runs",
+    Capability.SCORES: "none of the files holds weights",
     Capability.QK: "none of the files holds weights",
     Capability.EMBEDDING: "none of the files holds weights",
     Capability.GRAPH: "no recorded graph, and no model to derive one from",
@@ -119,14 +121,13 @@ class Bundle(Checkpoint):
             self.sizes = replace(first, n_layers=max(one.sizes.n_layers for one in self._members))
 
     def _missing(self) -> dict[Capability, str]:
-        given = {capability for one in self._members for capability in one.capabilities}
-        lacks = {capability: why for capability, why in NOTHING.items() if capability not in given}
-        if self._weights is not None:
-            for capability in (Capability.QK, Capability.EMBEDDING):
-                lacks.pop(capability, None)
-                if capability in self._weights.lacks:
-                    lacks[capability] = self._weights.lacks[capability]
-        return lacks
+        weights = [] if self._weights is None else [self._weights]
+        others = [one for one in self._members if not isinstance(one, PartialWeights)]
+        given = {capability for one in (*weights, *others) for capability in one.capabilities}
+        of_weights = {
+            capability: one.lacks[capability] for one in weights for capability in OF_WEIGHTS & one.lacks.keys()
+        }
+        return {capability: why for capability, why in (NOTHING | of_weights).items() if capability not in given}
 
     @property
     def recordings(self) -> list[Checkpoint]:

@@ -33,7 +33,7 @@ from headclaims.tests.real_gpt2 import ATTENTION, ATTENTION_128, FOLDER, needs_b
 from headclaims.tests.record_schema import departures
 from headclaims.tests.word_lists import word_lists
 
-CAPABILITIES = [Capability.TOKENS, Capability.ATTENTION, Capability.SCORES, Capability.QK, Capability.GRAPH]
+CAPABILITIES = [Capability.TOKENS, Capability.ATTENTION, Capability.QK, Capability.GRAPH]
 
 
 def write(folder: Path, **parts: EvidenceParts) -> Path:
@@ -78,6 +78,7 @@ def test_a_folder_gives_what_each_of_its_files_gives(tmp_path: Path) -> None:
     alone = {name: load(str(folder / f"{name}.safetensors")) for name in ("weights", "attention", "graph")}
     assert (bundle.kind, bundle.name, bundle.sizes) == ("bundle", "all", alone["weights"].sizes)
     assert bundle.capabilities == CAPABILITIES
+    assert bundle.lacks[Capability.SCORES] == alone["weights"].lacks[Capability.SCORES]
     assert same_attention(bundle, alone["attention"])
     assert torch.equal(bundle.recorded_attention(Head(2, 3), 4), alone["attention"].recorded_attention(Head(2, 3), 4))
     assert bundle.qk_layers() == alone["weights"].qk_layers()
