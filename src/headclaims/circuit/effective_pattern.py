@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headclaims.circuit.head_score import HeadScore, Scorer, capped
+from headclaims.circuit.head_score import Scorer, capped
 from headclaims.circuit.qk_circuit import RotationAt, causal, causal_scores
 
 
@@ -31,15 +31,14 @@ def effective_pattern(
     length = token_at.shape[1]
     at_position = torch.from_numpy(token_at)
     queries, keys = head.queries(E), head.keys(E)
-    cap = head.cap if isinstance(head, HeadScore) else None
     if rotation(0) is None:  # learned positions: the same at all offsets
-        by_token = capped(queries @ keys.mT, cap)
+        by_token = capped(queries @ keys.mT, head.cap)
         return causal(by_token[at_position[:, :, None], at_position[:, None, :]], window).softmax(dim=-1).numpy()
 
     def at_offset(offset: int) -> Float[Tensor, "prompt row"]:
         R = rotation(offset)
         assert R is not None
-        by_token = capped(queries @ R.to(queries) @ keys.mT, cap)
+        by_token = capped(queries @ R.to(queries) @ keys.mT, head.cap)
         return by_token[at_position[:, offset:], at_position[:, : length - offset]]
 
     scores = causal_scores(len(token_at), length, at_offset, window)

@@ -35,6 +35,11 @@ class QKCircuit:
     b_K: Float[Tensor, " d_head"]
     scale: float
 
+    @property
+    def cap(self) -> None:
+        """W_QK alone has no cap, as a head's own score may have."""
+        return
+
     @classmethod
     def of(cls, weights: QKWeights, head: int) -> QKCircuit:
         """Select one head's circuit from its layer's weights."""

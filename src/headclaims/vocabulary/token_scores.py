@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headclaims.checkpoint.interface import Checkpoint
-from headclaims.circuit.head_score import HeadScore, Scorer, capped
+from headclaims.circuit.head_score import Scorer, capped
 from headclaims.circuit.qk_circuit import QKCircuit, Rotation, RotationAt
 from headclaims.circuit.scatter import Eigenspace
 
@@ -63,11 +63,10 @@ class TokenScores:
     ) -> TokenScores:
         """Compute a head's factors for rows of E, with or without both biases; `turn` is `mean_rotation`."""
         q, k = head.queries(queries, biased), head.keys(keys, biased)
-        cap = head.cap if isinstance(head, HeadScore) else None
         if turn is None:
-            return cls(q, k, cap=cap)
+            return cls(q, k, cap=head.cap)
         own = (q.double() * head.keys(queries, biased).double()).sum(dim=-1)
-        return cls(q @ turn.to(q), k, own, cap)
+        return cls(q @ turn.to(q), k, own, head.cap)
 
     @classmethod
     def at_offset(
@@ -80,7 +79,7 @@ class TokenScores:
     ) -> TokenScores:
         """Compute a head's factors at one offset, tokens with themselves included."""
         q = head.queries(queries, biased)
-        return cls(q @ rotation.to(q), head.keys(keys, biased), cap=head.cap if isinstance(head, HeadScore) else None)
+        return cls(q @ rotation.to(q), head.keys(keys, biased), cap=head.cap)
 
     @classmethod
     def of_part(
