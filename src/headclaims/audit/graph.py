@@ -98,7 +98,7 @@ def communities_by_seed(graph: AttentionGraph, seeds: int) -> dict[str, np.ndarr
     return {"community": np.stack([communities(graph, seed) for seed in range(seeds)])}
 
 
-@kept("permuted-agreements", version=5)
+@kept("permuted-agreements", version=6)
 def permuted_agreement_arrays(
     by_seed: np.ndarray, categories: Mapping[int, str], n: int, seed: int
 ) -> dict[str, np.ndarray]:

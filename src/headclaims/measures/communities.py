@@ -187,8 +187,8 @@ def _adjusted(tables: Int[np.ndarray, "table cell"], shape: tuple[int, int]) -> 
     if both == 0:
         return np.ones(len(tables))
     expected = expected_mutual_information(first, n)
-    # I = H₁ + H₂ − the entropy of the table.
-    mutual = both - special.entr(tables / n).sum(axis=1)
+    # I = H₁ + H₂ − the entropy of the table, and at most their mean, which rounding may exceed.
+    mutual = np.minimum(both - special.entr(tables / n).sum(axis=1), both / 2)
     spread = both / 2 - expected
     return np.asarray((mutual - expected) / np.copysign(max(abs(spread), np.finfo(float).eps), spread))
 

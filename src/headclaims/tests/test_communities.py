@@ -208,6 +208,18 @@ def test_permuted_agreements_are_scikit_learn_s() -> None:
     assert permuted_agreements(np.zeros((1, 9), dtype=int), dict.fromkeys(range(4), "a"), 2, 0).tolist() == [[1, 1]]
 
 
+def test_communities_that_are_the_categories_agree_by_1_and_no_more() -> None:
+    """Whatever their sizes: rounding does not carry the agreement beyond its bound."""
+    draw = np.random.default_rng(11)
+    found = []
+    for n in range(3, 40):
+        kind = draw.integers(n, size=5 * n)
+        label = {i: f"category {k}" for i, k in enumerate(kind.tolist())}
+        found.append(agreement(draw.permutation(n)[kind], label))
+    assert found == pytest.approx([1.0] * len(found), abs=1e-12)
+    assert max(found) <= 1
+
+
 def test_agreement_over_seeds_is_the_median_and_leaves_categories_out_whole() -> None:
     """Against scikit-learn on the labels that are left; tokens of a category go, communities stay."""
     draw = np.random.default_rng(9)
