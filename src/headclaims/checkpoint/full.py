@@ -21,6 +21,8 @@ from headclaims.checkpoint.attending import Layers
 from headclaims.checkpoint.inside import TokensInside
 from headclaims.checkpoint.interface import Capability, Checkpoint, Edit, Sizes, pattern_name
 from headclaims.checkpoint.lone_tokens import LoneTokens
+from headclaims.checkpoint.ov_weights import OVWeights
+from headclaims.checkpoint.own_outputs import OwnOutputs
 from headclaims.checkpoint.own_scores import OwnScores
 from headclaims.checkpoint.quiet import quiet
 from headclaims.checkpoint.stream import Fault, first_fault, mixing_output, position_fault
@@ -42,6 +44,7 @@ class FullCheckpoint(Checkpoint):
         self.sizes = Sizes(cfg.n_layers, layers.n_heads, cfg.d_model, cfg.d_head, cfg.d_vocab, cfg.n_ctx)
         self._scores = OwnScores(bridge, self.sizes, self.run)
         self._token_of: dict[str, int | None] = {}
+        self._outputs = OwnOutputs(bridge, self.sizes, self.run)
         why_not = self._scores.not_bilinear()
         self.lacks: dict[Capability, str] = {} if why_not is None else {Capability.QK: why_not}
 
@@ -227,6 +230,24 @@ class FullCheckpoint(Checkpoint):
         """
         self.require(Capability.QK)
         return self.score_weights(layer).qk
+
+    def ov_layers(self) -> list[int]:
+        """Return all layers with attention."""
+        return self.attention_layers()
+
+    def ov_weights(self, layer: int) -> OVWeights:
+        """Return the layer's folded and centred weights, checked to give what the model's attention writes."""
+        self.require(Capability.OV)
+        return self._outputs.weights(layer)
+
+    def output_scale(self, layer: int) -> str | None:
+        """Return the scale of a norm between attention and the residual stream."""
+        return self._outputs.scale_name(layer)
+
+    @property
+    def W_U(self) -> Float[Tensor, "d_model d_vocab"]:
+        """The unembedding, folded and centred."""
+        return self._bridge.W_U.detach().float().cpu()
 
     def rotation(self, layer: int, offset: int) -> Float[Tensor, "d_head d_head"] | None:
         """Return R from the layer's own cosines and sines; None with learned positions, or where it has none."""

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclaims.cache import Input
+from headclaims.checkpoint.ov_weights import OVWeights
 from headclaims.checkpoint.weights import QKWeights, ScoreWeights
 from headclaims.errors import NotAssessable
 
@@ -33,6 +34,7 @@ class Capability(StrEnum):
     INTERVENTIONS = "interventions"
     SCORES = "scores"
     QK = "qk"
+    OV = "ov"
     EMBEDDING = "embedding"
     GRAPH = "graph"
 
@@ -285,6 +287,26 @@ class Checkpoint(ABC):
     def qk_weights(self, layer: int) -> QKWeights:
         """Return a layer's query and key weights, its norm folded in, centred over d_model where the norm centres."""
         raise self._lacking(Capability.QK)
+
+    def ov_layers(self) -> list[int]:
+        """Return the layers whose value and output weights are available."""
+        raise self._lacking(Capability.OV)
+
+    def ov_weights(self, layer: int) -> OVWeights:
+        """Return a layer's value and output weights, its norm folded in, centred as TransformerLens does."""
+        raise self._lacking(Capability.OV)
+
+    @property
+    def W_U(self) -> Float[Tensor, "d_model d_vocab"]:
+        """Unembedding with the final norm's gain folded in, centred over tokens and, where norms centre, over d_model.
+
+        Raises NotAssessable where the evidence has none.
+        """
+        raise NotAssessable("needs an unembedding: the evidence has none")
+
+    def output_scale(self, layer: int) -> str | None:
+        """Return the activation by which a layer's attention output is divided before it is added; None without one."""
+        raise self._lacking(Capability.OV)
 
     @property
     def free_dimensions(self) -> int:

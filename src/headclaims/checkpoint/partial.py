@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclaims.checkpoint.interface import Capability, Checkpoint, Sizes, in_words
+from headclaims.checkpoint.ov_weights import OVWeights
+from headclaims.checkpoint.partial_ov import layers_with_ov, read_ov
 from headclaims.checkpoint.rotary import rotate_half_matrix
 from headclaims.checkpoint.safetensors_file import EvidenceFile
 from headclaims.checkpoint.weights import QKWeights, RawQK, fold
@@ -47,6 +49,8 @@ class PartialWeights(Checkpoint):
         }
         if not self.qk_layers():
             self.lacks[Capability.QK] = "no layer's input norm and query and key weights are in the file"
+        if not self.ov_layers():
+            self.lacks[Capability.OV] = "no layer's input norm and value and output weights are in the file"
         if self._embedding is None or not self._has_mlp(0):
             self.lacks[Capability.EMBEDDING] = "no token embedding and MLP 0 in the file"
         elif file.config.get("activation_function", "gelu_new") != "gelu_new":
@@ -60,6 +64,8 @@ class PartialWeights(Checkpoint):
         """Read all tensors once, so that one of a wrong shape or with NaN raises BadCheckpoint at the start."""
         for layer in self.qk_layers():
             self.qk_weights(layer)
+        for layer in self.ov_layers():
+            self.ov_weights(layer)
         if Capability.EMBEDDING not in self.lacks:
             layer = next(n for n in range(self.sizes.n_layers + 1) if not self._has_mlp(n))
             nothing = torch.zeros(self.sizes.d_model)
@@ -119,9 +125,7 @@ class PartialWeights(Checkpoint):
             q, k, _ = W.reshape(s.d_model, 3, s.n_heads, s.d_head).permute(1, 2, 0, 3)
             b_q, b_k, _ = b.reshape(3, s.n_heads, s.d_head)
             return RawQK(q, k, b_q, b_k)
-        n_keys = self.file.size("num_key_value_heads", "num_attention_heads")
-        if s.n_heads % n_keys:
-            raise BadCheckpoint(f"{self.spec}: config with {n_keys} key heads for {s.n_heads} heads; wanted a divisor")
+        n_keys = self._n_keys
 
         def projection(which: str, n: int) -> tuple[Tensor, Tensor | None]:
             stem = f"{prefix}self_attn.{which}_proj"
@@ -132,6 +136,27 @@ class PartialWeights(Checkpoint):
 
         (W_Q, b_Q), (W_K, b_K) = projection("q", s.n_heads), projection("k", n_keys)
         return RawQK(W_Q, W_K, b_Q, b_K)
+
+    @property
+    def _n_keys(self) -> int:
+        """How many heads of keys and values there are; raises BadCheckpoint where heads can't share them evenly."""
+        if self.gpt2:
+            return self.sizes.n_heads
+        n_keys, n_heads = self.file.size("num_key_value_heads", "num_attention_heads"), self.sizes.n_heads
+        if n_heads % n_keys:
+            raise BadCheckpoint(f"{self.spec}: config with {n_keys} key heads for {n_heads} heads; wanted a divisor")
+        return n_keys
+
+    def ov_layers(self) -> list[int]:
+        """Return the layers whose input norm, value and output weights are in the file."""
+        return layers_with_ov(self.file, self._layer_prefix, self.gpt2)
+
+    def ov_weights(self, layer: int) -> OVWeights:
+        """Return a layer's weights, folded and centred; raises NotAssessable where the file lacks them."""
+        self.require(Capability.OV)
+        if layer not in self.ov_layers():
+            raise NotAssessable(f"needs ov: the file holds layers {self.ov_layers()}, not layer {layer}")
+        return read_ov(self.file, self._layer_prefix[layer], self.sizes, self._n_keys, self.gpt2)
 
     def fingerprint(self, layer: int) -> str | None:
         """Return the `RawQK.fingerprint` of a layer, None where the file lacks its weights."""

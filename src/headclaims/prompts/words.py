@@ -209,12 +209,15 @@ def _too_few(
 
 
 def common_words(
-    single_token: Callable[[str], int | None], vocabulary: Sequence[str], checkpoint: str
+    single_token: Callable[[str], int | None],
+    vocabulary: Sequence[str],
+    checkpoint: str,
+    fewest: int = FEWEST_COMMON_WORDS,
 ) -> tuple[str, ...]:
     """Return the 3,000 most frequent English words that are one token with a leading space, most frequent first.
 
     Words are of letters alone, in lower case as wordfreq has them; those that are no text of the vocabulary need no
-    asking. Raises NotAssessable where there are under 300.
+    asking. Raises NotAssessable where there are under `fewest`.
     """
     import wordfreq
 
@@ -230,10 +233,9 @@ def common_words(
         return True
 
     words = tuple(islice(filter(counts, wordfreq.top_n_list("en", WORDS_TO_TRY)), COMMON_WORDS))
-    if len(words) < FEWEST_COMMON_WORDS:
+    if len(words) < fewest:
         raise NotAssessable(
-            f"common words: {len(words)} are one token under the tokenizer of {checkpoint}; "
-            f"wanted at least {FEWEST_COMMON_WORDS}"
+            f"common words: {len(words)} are one token under the tokenizer of {checkpoint}; wanted at least {fewest}"
         )
     return words
 
