@@ -1,0 +1,147 @@
+"""Runs with one head ablated: what later heads attend to without it, and what it is worth to the next tokens.
+
+A head is ablated at its output, before W_O: at positions ≥ 1 it is replaced by its mean over prompts and positions ≥ 1;
+BOS is left as it is. Axes: `prompt` and `position`, `head`, `query` and `key` positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from headclaims.cache import Input
+from headclaims.checkpoint.interface import Checkpoint, Edit, Head, pattern_name
+
+PROMPTS_AT_ONCE = 8
+Through = Literal["keys", "queries"]
+"""By what a head's pattern may change in a run without another head; the other is that of the clean run."""
+READ = {"keys": "hook_q", "queries": "hook_k"}
+"""What is held as it was."""
+
+
+class HeadRuns:
+    """Runs of one checkpoint on one set of prompts, each without one head; clean activations are kept in memory."""
+
+    def __init__(self, checkpoint: Checkpoint, tokens: Int[Tensor, "prompt position"]) -> None:
+        self.checkpoint, self.tokens = checkpoint, tokens
+
+    def cache_inputs(self) -> dict[str, Input]:
+        """Return what runs depend on: all of the model, and the tokens."""
+        return {"model": lambda: self.checkpoint.run_digest, "tokens": self.tokens}
+
+    @property
+    def _batches(self) -> list[slice]:
+        n = len(self.tokens)
+        return [slice(start, min(start + PROMPTS_AT_ONCE, n)) for start in range(0, n, PROMPTS_AT_ONCE)]
+
+    @cached_property
+    def _clean(self) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """By layer the residual stream before it, and the mean output of each head at positions ≥ 1."""
+        layers = self.checkpoint.attention_layers()
+        residual: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+        totals: dict[int, Tensor] = {}
+        for some in self._batches:
+            names = [name for layer in layers for name in (f"blocks.{layer}.hook_resid_pre", output_name(layer))]
+            run = self.checkpoint.run(self.tokens[some], record=names)
+            for layer in layers:
+                residual[layer].append(run[f"blocks.{layer}.hook_resid_pre"])
+                total = run[output_name(layer)][:, 1:].double().sum(dim=(0, 1))
+                totals[layer] = total if layer not in totals else totals[layer] + total
+        n, length = self.tokens.shape
+        means = {layer: total / (n * (length - 1)) for layer, total in totals.items()}
+        return {layer: torch.cat(parts) for layer, parts in residual.items()}, means
+
+    def _without(self, head: Head) -> dict[str, Edit]:
+        mean = self._clean[1][head.layer][head.index]
+
+        def ablate(z: Tensor) -> Tensor:
+            changed = z.clone()
+            changed[:, 1:, head.index] = mean.to(z)
+            return changed
+
+        return {output_name(head.layer): ablate}
+
+    def pattern_without(self, ablated: Head, observed: Head, through: Through) -> Float[Tensor, "prompt query key"]:
+        """Return a later head's pattern in the run without a head, as far as the change comes through keys, or queries.
+
+        The other of the two is that of the clean run: the model's own attention is computed from both. Raises
+        ValueError for a head that is not in a later layer.
+        """
+        if observed.layer <= ablated.layer:
+            raise ValueError(f"{observed.label} without {ablated.label}; wanted a head of an earlier layer ablated")
+        held = f"blocks.{observed.layer}.attn.{READ[through]}"
+        residual = self._clean[0]
+        patterns = []
+        for some in self._batches:
+            start = (observed.layer, residual[observed.layer][some])
+            clean = self.checkpoint.run(self.tokens[some], record=[held], restart=start)[held]
+            edits = self._without(ablated) | {held: lambda _, clean=clean: clean}
+            name = pattern_name(observed.layer)
+            start = (ablated.layer, residual[ablated.layer][some])
+            run = self.checkpoint.run(self.tokens[some], edits, [name], restart=start)
+            patterns.append(run[name][:, observed.index].float().cpu())
+        return torch.cat(patterns)
+
+    def losses(self, ablated: Head | None = None) -> Float[np.ndarray, "prompt next"]:
+        """Return the loss of every token after the first, in nats, by the tokens before it; `next` is its position − 1.
+
+        Of the clean run, or of that without a head.
+        """
+        edits = {} if ablated is None else self._without(ablated)
+        layer = self.checkpoint.attention_layers()[0] if ablated is None else ablated.layer
+        losses = []
+        for some in self._batches:
+            tokens = self.tokens[some]
+            restart = (layer, self._clean[0][layer][some])
+            logits = self.checkpoint.run(tokens, edits, restart=restart)["logits"][:, :-1].float()
+            following = tokens[:, 1:, None].to(logits.device)
+            losses.append((logits.logsumexp(dim=-1) - logits.gather(2, following)[..., 0]).double().cpu())
+        return torch.cat(losses).numpy()
+
+
+def output_name(layer: int) -> str:
+    """Return the activation that holds the outputs of a layer's heads before W_O, [prompt, position, head, d_head]."""
+    return f"blocks.{layer}.attn.hook_z"
+
+
+def direct_effects(
+    checkpoint: Checkpoint,
+    tokens: Int[Tensor, "prompt position"],
+    target_tokens: Int[np.ndarray, "prompt position"],
+    plain: Int[np.ndarray, " token"],
+    heads: Sequence[Head],
+) -> Float[np.ndarray, "head prompt"]:
+    """Return each head's direct effect on the logit of the row's target token, its mean over a prompt's rows, in nats.
+
+    Effect at a row: (z W_O/σ) · (W_U[target] − mean of W_U over plain tokens), with z the head's output at the row and
+    σ the scale of the final norm there (and of the norm after attention where there is one). Rows have a target ≥ 0.
+    """
+    W_U = checkpoint.W_U
+    against = W_U[:, torch.from_numpy(plain)].mean(dim=1)
+    layers = sorted({head.layer for head in heads})
+    scales = {layer: checkpoint.output_scale(layer) for layer in layers}
+    further = [name for name in scales.values() if name is not None]
+    effects = np.zeros((len(heads), len(tokens)))
+    for start in range(0, len(tokens), PROMPTS_AT_ONCE):
+        some = slice(start, start + PROMPTS_AT_ONCE)
+        names = [*(output_name(layer) for layer in layers), *further, "ln_final.hook_scale"]
+        run = {name: value.float().cpu() for name, value in checkpoint.run(tokens[some], record=names).items()}
+        wanted = torch.from_numpy(target_tokens[some])
+        has_target = wanted >= 0
+        direction = (W_U.T[wanted.clamp(min=0)] - against) / run["ln_final.hook_scale"]
+        for layer in layers:
+            scale = scales[layer]
+            read = direction if scale is None else direction / run[scale]
+            W_O = checkpoint.ov_weights(layer).W_O
+            for number, head in enumerate(heads):
+                if head.layer == layer:
+                    z = run[output_name(layer)][:, :, head.index]
+                    by_row = (z * (read @ W_O[head.index].T)).sum(dim=-1) * has_target
+                    effects[number, some] = (by_row.sum(dim=1) / has_target.sum(dim=1)).numpy()
+    return effects
