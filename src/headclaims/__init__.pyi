@@ -4,6 +4,7 @@ from .audit.audit import Audit as Audit
 from .audit.graph import Attended as Attended
 from .audit.heads import head_score as head_score
 from .audit.nulls import OTHER_HEADS as OTHER_HEADS
+from .audit.repeats import Repeats as Repeats
 from .audit.spectra import AllSpectra as AllSpectra
 from .audit.steering import RANDOM_HALVES as RANDOM_HALVES
 from .audit.steering import Parts as Parts
@@ -16,10 +17,13 @@ from .cache import kept as kept
 from .checkpoint.interface import Checkpoint as Checkpoint
 from .checkpoint.interface import Head as Head
 from .checkpoint.saving import save_attention as save_attention
+from .circuit.composition import Compositions as Compositions
 from .circuit.effective_embedding import Variant as Variant
 from .circuit.eigenspectrum import HeadSpectra as HeadSpectra
 from .circuit.eigenspectrum import column_rank_ratio as column_rank_ratio
 from .circuit.head_score import HeadScore as HeadScore
+from .circuit.ov_circuit import OVCircuit as OVCircuit
+from .circuit.ov_circuit import positive_share as positive_share
 from .circuit.qk_circuit import QKCircuit as QKCircuit
 from .circuit.qk_circuit import span as span
 from .circuit.scatter import Eigenspace as Eigenspace
@@ -38,6 +42,7 @@ from .measures.category_blocks import block_distance as block_distance
 from .measures.category_blocks import diagonal as diagonal
 from .measures.category_score import Survey as Survey
 from .measures.communities import agreements as agreements
+from .measures.copying import copied_share as copied_share
 from .measures.kin_evenness import kin_evenness as kin_evenness
 from .measures.layer_map import eigen_scatter as eigen_scatter
 from .measures.lowest_score import gap_over_neighbours as gap_over_neighbours
@@ -47,6 +52,7 @@ from .measures.lowest_score import rank_stability as rank_stability
 from .measures.lowest_score import score_gap as score_gap
 from .measures.lowest_score import score_outlier as score_outlier
 from .measures.lowest_score import tukey_ratio as tukey_ratio
+from .measures.marked_attention import MarkedAttention as MarkedAttention
 from .measures.nearest_category import kin_above_nearest as kin_above_nearest
 from .measures.similar_words import head_margins as head_margins
 from .measures.similar_words import share_above as share_above
@@ -67,6 +73,12 @@ from .measures.token_identity import identity_share as identity_share
 from .measures.top_attended import published_overlap as published_overlap
 from .measures.top_attended import top_attended as top_attended
 from .prompts.matched import SuccessionPrompts as SuccessionPrompts
+from .prompts.repeated import COPY as COPY
+from .prompts.repeated import PLACE as PLACE
+from .prompts.repeated import PREVIOUS as PREVIOUS
+from .prompts.repeated import TARGET as TARGET
+from .prompts.repeated import MarkedPrompts as MarkedPrompts
+from .prompts.repeated import RepeatedPrompts as RepeatedPrompts
 from .report.figures.attention_pattern import Pattern as Pattern
 from .report.figures.bars import Bars as Bars
 from .report.figures.blocks import Blocks as Blocks

@@ -17,20 +17,21 @@ from headclaims.audit import token_map
 from headclaims.audit.ablations import Ablations
 from headclaims.audit.graph import Attended, attended, recorded_kin
 from headclaims.audit.nulls import Nulls
+from headclaims.audit.repeats import Repeats
 from headclaims.audit.settings import Settings
-from headclaims.audit.spectra import AllSpectra, spectra_of
+from headclaims.audit.spectra import AllSpectra, skew_self_score_arrays, spectra_of
 from headclaims.audit.steering import Parts, Steering, steering
 from headclaims.audit.templates import Templates, pair_arrays, surveyed_successions
 from headclaims.audit.token_map import TokenMap, token_maps, vocabulary_curve
 from headclaims.audit.token_sets import Sets
 from headclaims.audit.workspace import Workspace
-from headclaims.cache import Cache, kept
+from headclaims.cache import Cache
 from headclaims.checkpoint.interface import Capability, Checkpoint, Head, Source, in_words, pattern_name, patterns_of
 from headclaims.circuit.effective_embedding import Variant
 from headclaims.circuit.eigenspectrum import HeadSpectra
 from headclaims.circuit.head_score import HeadScore
 from headclaims.circuit.qk_circuit import QKCircuit, Rotation
-from headclaims.circuit.symmetric_skew import largest_skew_self_score, random_vectors
+from headclaims.circuit.symmetric_skew import random_vectors
 from headclaims.measures.category_score import Survey
 from headclaims.measures.layer_map import scatter_plane
 from headclaims.measures.other_heads import MOST_OTHER_HEADS, other_heads
@@ -94,6 +95,10 @@ class Audit:
     def heads(self) -> list[Head]:
         """The heads that the evidence can tell of."""
         return self.workspace.heads
+
+    def named_head(self, name: str) -> Head | None:
+        """Return the head that the auditor gave under one of the set's `named_heads`; None without."""
+        return self.workspace.named_heads.get(name)
 
     @property
     def heads_lacking(self) -> str | None:
@@ -230,6 +235,11 @@ class Audit:
         return self._steering[1]
 
     @cached_property
+    def repeats(self) -> Repeats:
+        """Heads on prompts that repeat themselves: attention to what followed, and what it is worth."""
+        return Repeats(self)
+
+    @cached_property
     def pairs(self) -> PairSurvey:
         """What the target, first, and other heads give to BOS in matched pairs, as many as there are prompts."""
         checkpoint, s = self.checkpoint, self.settings
@@ -320,10 +330,3 @@ def sources_in_words(sources: Sequence[Source]) -> list[str]:
     more = [f"and {len(left_out) - MOST_NAMED} more"] if len(left_out) > MOST_NAMED else []
     lines = [f"files: {', '.join(used)}"] if used else []
     return lines + ([f"left out: {', '.join([*left_out[:MOST_NAMED], *more])}"] if left_out else [])
-
-
-@kept("skew-self-score", version=2)
-def skew_self_score_arrays(circuit: QKCircuit, vectors: Tensor, norm: float) -> dict[str, Tensor]:
-    """Return the largest |xᵀ W_skew x| of these vectors, of ‖x‖²‖W_skew‖."""
-    largest = largest_skew_self_score(circuit, vectors, norm)
-    return {"largest": torch.tensor([largest], dtype=torch.float64)}

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from headclaims.audit.audit import Audit
-from headclaims.audit.heads import HEAD_SCORES
+from headclaims.audit.heads import HEAD_SCORES, SCORED_ON
+from headclaims.audit.repeats import marked
 from headclaims.audit.settings import Settings
 from headclaims.audit.workspace import Workspace
 from headclaims.cache import Cache, cache_folder
-from headclaims.checkpoint import default_spec, load
+from headclaims.checkpoint import CATEGORIES, default_spec, load
 from headclaims.checkpoint.interface import Capability, Checkpoint, Head, in_words
 from headclaims.errors import BadCheckpoint, BadInput, NotAssessable
 from headclaims.prompts.words import WordLists
@@ -28,11 +29,17 @@ Auto = Mapping[Literal["lowest", "highest"], str]
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a claim set decides where the settings don't: model, head, and what `auto` looks for."""
+    """What a claim set decides where the settings don't: model, head, what `auto` looks for, what `planted` is."""
 
     model: str
     head: str
     auto: Auto
+    construction: str = CATEGORIES
+    planted_head: str | None = None
+
+    def head_on(self, checkpoint: Checkpoint) -> str:
+        """Return the head that is audited where none is asked for."""
+        return (self.planted_head if checkpoint.kind == "planted" else None) or self.head
 
 
 def open_workspace(
@@ -41,23 +48,30 @@ def open_workspace(
     defaults: Defaults,
     checkpoint: Checkpoint | None = None,
     settled: tuple[str, str | None] | None = None,
+    named_heads: Mapping[str, Head] | None = None,
 ) -> Workspace:
     """Load what the settings name and check that prompts can be made of it; raises BadInput, in one line.
 
     `checkpoint` is given where another set of the same run has loaded it, `settled` (spec, why) where another process
-    has settled the default.
+    has settled the default; `named_heads` are those of the set's names that the auditor gave a head for.
     """
     spec, why = (
         (settings.checkpoint, None) if settings.checkpoint is not None else settled or default_spec(defaults.model)
     )
-    if checkpoint is None or checkpoint.spec != spec:
-        checkpoint = load(spec, settings.revision, check_device(settings.device), getattr(torch, settings.dtype))
+    fits = checkpoint is not None and checkpoint.spec == spec
+    if checkpoint is None or not fits or checkpoint.construction not in (None, defaults.construction):
+        device, dtype = check_device(settings.device), getattr(torch, settings.dtype)
+        checkpoint = load(spec, settings.revision, device, dtype, defaults.construction)
     if checkpoint.attends_ahead > MOST_AHEAD:
         raise BadCheckpoint(
             f"{spec}: it attends to later positions, which get up to {checkpoint.attends_ahead:.2g} of a row; wanted a "
             "causal decoder"
         )
-    workspace = Workspace(settings, checkpoint, lists, Cache(None if settings.no_cache else cache_folder()), why)
+    for name, head in (named_heads or {}).items():
+        _check_heads(f"--{name} {head.label}", checkpoint, [head])
+    cache = Cache(None if settings.no_cache else cache_folder())
+    auto_on = SCORED_ON[next(iter(defaults.auto.values()))]
+    workspace = Workspace(settings, checkpoint, lists, cache, why, auto_on, named_heads or {})
     _ = workspace.word_list
     _check_prompts(workspace)
     return workspace.about()
@@ -70,7 +84,11 @@ def audits(workspace: Workspace, defaults: Defaults, targets: Sequence[Head] | N
     """
     asked = workspace.settings.head
     chosen_by = "auto" if asked == "auto" else "option" if asked is not None else "default"
-    heads = list(targets) if targets is not None else choose_heads(workspace, asked or defaults.head, defaults.auto)
+    heads = (
+        list(targets)
+        if targets is not None
+        else choose_heads(workspace, asked or defaults.head_on(workspace.checkpoint), defaults.auto)
+    )
     if workspace.settings.mutate is not None:
         from headclaims.checkpoint.mutate import mutate
 
@@ -86,22 +104,25 @@ def choose_heads(workspace: Workspace, asked: str, auto: Auto) -> list[Head]:
         return workspace.heads
     if asked == "auto":
         return [auto_head(workspace, auto)]
-    sizes = workspace.checkpoint.sizes
     heads = [head for label in asked.split(",") if (head := Head.parse(label)) is not None]
-    if not heads or any(head.layer >= sizes.n_layers or head.index >= sizes.n_heads for head in heads):
+    _check_heads(f"--head {asked}", workspace.checkpoint, heads)
+    return list(dict.fromkeys(heads))
+
+
+def _check_heads(option: str, checkpoint: Checkpoint, heads: Sequence[Head]) -> None:
+    """Raise BadInput where the model lacks one of the heads, or there is none."""
+    sizes, others = checkpoint.sizes, checkpoint.layers_without_heads
+    if not heads or any(head not in sizes for head in heads):
         raise BadInput(
-            f"--head {asked}: {workspace.checkpoint.spec} has layers 0 to {sizes.n_layers - 1} "
-            f"with heads 0 to {sizes.n_heads - 1}"
+            f"{option}: {checkpoint.spec} has layers 0 to {sizes.n_layers - 1} with heads 0 to {sizes.n_heads - 1}"
         )
-    others = workspace.checkpoint.layers_without_heads
     headless = next((head.layer for head in heads if head.layer in others), None)
     if headless is not None:
-        layers = in_words(sorted({head.layer for head in workspace.model_heads}))
+        layers = in_words(sorted({head.layer for head in checkpoint.model_heads}))
         raise BadInput(
-            f"--head {asked}: layer {headless} of {workspace.checkpoint.spec} has no softmax attention "
-            f"({others[headless]}); wanted a head of {layers}"
+            f"{option}: layer {headless} of {checkpoint.spec} has no softmax attention ({others[headless]}); wanted a "
+            f"head of {layers}"
         )
-    return list(dict.fromkeys(heads))
 
 
 def auto_head(workspace: Workspace, auto: Auto) -> Head:
@@ -109,7 +130,9 @@ def auto_head(workspace: Workspace, auto: Auto) -> Head:
     ((end, name),) = auto.items()
     pick: Callable[[np.ndarray], np.intp] = np.argmin if end == "lowest" else np.argmax
     try:
-        heads, scores = HEAD_SCORES[name](workspace, workspace.choosing_prompts)
+        on_repeats = workspace.auto_on == "repeated prompts"
+        prompts: Any = marked(workspace, "choosing") if on_repeats else workspace.choosing_prompts
+        heads, scores = HEAD_SCORES[name](workspace, prompts)
     except NotAssessable as error:
         raise BadInput(f"--head auto: cannot be chosen on this evidence: {error}") from error
     return heads[int(pick(np.asarray(scores)))]

@@ -11,7 +11,8 @@ from torch import Tensor
 from headclaims.cache import Cache, kept
 from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.circuit.eigenspectrum import HeadSpectra, head_spectra, spectra_from, spectra_tensors
-from headclaims.circuit.qk_circuit import span
+from headclaims.circuit.qk_circuit import QKCircuit, span
+from headclaims.circuit.symmetric_skew import largest_skew_self_score
 from headclaims.errors import NotAssessable
 
 
@@ -61,3 +62,10 @@ def spectra_of(cache: Cache, W_Q: Tensor, W_K: Tensor) -> HeadSpectra:
     """Return the spectra of heads, from the cache when present."""
     arrays = cache.call(spectra_arrays, W_Q, W_K)
     return spectra_from({name: torch.from_numpy(values) for name, values in arrays.items()}, W_Q.shape[-1])
+
+
+@kept("skew-self-score", version=2)
+def skew_self_score_arrays(circuit: QKCircuit, vectors: Tensor, norm: float) -> dict[str, Tensor]:
+    """Return the largest |xᵀ W_skew x| of these vectors, of ‖x‖²‖W_skew‖."""
+    largest = largest_skew_self_score(circuit, vectors, norm)
+    return {"largest": torch.tensor([largest], dtype=torch.float64)}

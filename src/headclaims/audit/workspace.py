@@ -29,6 +29,7 @@ from headclaims.prompts.category import (
     recorded_prompts,
     target_mask,
 )
+from headclaims.prompts.repeated import plain_tokens
 from headclaims.prompts.words import WordList, WordLists
 
 FEWEST_AT_ONCE = 8
@@ -48,6 +49,10 @@ class Workspace:
     lists: WordLists
     cache: Cache
     why: str | None = None
+    auto_on: str = "category prompts"
+    """The kind of prompts that `--head auto` looks for a head on."""
+    named_heads: Mapping[str, Head] = field(default_factory=dict)
+    """Heads beside the target that the auditor named, by the names that the claim set has for them."""
     _terms: dict[tuple[int, Variant], AblatedTerms] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
@@ -80,8 +85,21 @@ class Workspace:
         Under `--head auto`, where the head was not chosen on another word list, they are the half that it was not
         chosen on.
         """
-        halved = self.settings.head == "auto" and self.choosing_words is None
+        halved = self.auto_on == "category prompts" and self.settings.head == "auto" and self.choosing_words is None
         return self.all_prompts.halves()[1] if halved else self.all_prompts
+
+    @property
+    def halves_repeats(self) -> bool:
+        """Whether repeated prompts are halved: the head was looked for on one half, and is judged on the other."""
+        return self.settings.head == "auto" and self.auto_on == "repeated prompts"
+
+    @cached_property
+    def plain_tokens(self) -> np.ndarray:
+        """Ids of common words that are one token with a leading space; raises NotAssessable for under 200."""
+        self.checkpoint.require(Capability.TOKENS)
+        if self.checkpoint.recorded_tokens is not None:
+            raise NotAssessable("needs a tokenizer: prompts were recorded elsewhere")
+        return plain_tokens(self.checkpoint.single_token, self.checkpoint.vocabulary, self.checkpoint.spec)
 
     @cached_property
     def choosing_words(self) -> WordList | None:
@@ -263,6 +281,8 @@ class Workspace:
         """What `--head auto` chose the head on; None where a head was named."""
         if self.settings.head != "auto":
             return None
+        if self.halves_repeats:
+            return "one half of the prompts"
         return "one half of the prompts" if self.choosing_words is None else f"the words {self.choosing_words.name}"
 
 

@@ -17,6 +17,8 @@ from headclaims.cache import cache_folder
 from headclaims.checkpoint.interface import Checkpoint
 from headclaims.errors import BadCheckpoint, BadInput
 
+CATEGORIES = "categories"
+"""The construction of planted checkpoints where a claim set names none."""
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -25,12 +27,13 @@ def load(
     revision: str | None = None,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
+    construction: str = CATEGORIES,
 ) -> Checkpoint:
     """Load the evidence that `spec` names; a checkpoint that fails to load is never replaced by another.
 
-    `revision` (branch, tag or commit) applies to hub ids, `device` and `dtype` to models that run. Raises
-    BadCheckpoint, with a message of one line, for what cannot be loaded, and BadInput for a revision of anything else
-    than a hub id.
+    `revision` (branch, tag or commit) applies to hub ids, `device` and `dtype` to models that run, `construction` to
+    planted ones (`planted.constructions`). Raises BadCheckpoint, with a message of one line, for what cannot be
+    loaded, and BadInput for a revision of anything else than a hub id.
     """
     # torch makes a folder for compiled code when it is imported in full, whether or not it compiles any.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torch"))
@@ -40,7 +43,7 @@ def load(
     if _is_planted(spec) or os.path.exists(path) or path.suffix in (".gguf", ".safetensors"):
         if revision is not None:
             raise BadInput(f"--revision {revision}: {spec} has no revisions; wanted a hub id")
-        return _local(spec, path, device, dtype)
+        return _local(spec, path, device, dtype, construction)
     if not HUB_ID.fullmatch(spec):
         raise BadCheckpoint(f"{spec}: no such file or folder, nor the form of a hub id (name or owner/name)")
     from headclaims.checkpoint import hub
@@ -55,17 +58,19 @@ def load(
     return checkpoint
 
 
-def _local(spec: str, path: Path, device: str, dtype: torch.dtype) -> Checkpoint:
+def _local(spec: str, path: Path, device: str, dtype: torch.dtype, construction: str) -> Checkpoint:
     if _is_planted(spec):
         from headclaims.checkpoint.boot import load_full
-        from headclaims.checkpoint.planted.counterfeits.registry import counterfeit_folder, names
-        from headclaims.checkpoint.planted.folder import planted_folder
+        from headclaims.checkpoint.planted.constructions import constructions
 
         _, _, name = spec.partition(":")
-        if spec != "planted" and name not in names():
+        made = constructions()[construction]
+        if spec != "planted" and name not in made.names:
             raise BadCheckpoint(f"{spec}: no such counterfeit; planted:list prints those there are")
-        folder = counterfeit_folder(name) if name else planted_folder()
-        return load_full("planted", spec, spec.replace(":", "-"), folder, device, dtype)
+        name_for_readers = spec.replace(":", "-") if construction == CATEGORIES else f"{construction}-{name or spec}"
+        checkpoint = load_full("planted", spec, name_for_readers, made.folder(name), device, dtype)
+        checkpoint.construction = construction
+        return checkpoint
     if path.suffix == ".safetensors":
         return _evidence_file(spec)
     if path.suffix == ".gguf" and not path.is_file():

@@ -50,6 +50,10 @@ class Sizes:
     d_vocab: int | None = None
     n_ctx: int | None = None
 
+    def __contains__(self, head: Head) -> bool:
+        """Return whether the model has a head."""
+        return head.layer < self.n_layers and head.index < self.n_heads
+
     def prompts_at_once(self, length: int, fewest: int) -> int:
         """Return how many prompts of a length to run at once: as many as `NUMBERS_AT_ONCE` allows, at least `fewest`.
 
@@ -132,6 +136,8 @@ class Checkpoint(ABC):
     spec: str
     name: str
     revision: str | None = None
+    construction: str | None = None
+    """Of a planted checkpoint the name of its construction."""
     sizes: Sizes
     lacks: Mapping[Capability, str]
 

@@ -14,6 +14,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,13 +27,16 @@ from pydantic.dataclasses import dataclass as checked
 
 from headclaims.audit.heads import HEAD_SCORES
 from headclaims.audit.prepare import Defaults
+from headclaims.audit.settings import Settings
 from headclaims.checkpoint.interface import Head
+from headclaims.checkpoint.planted import CONSTRUCTIONS
 from headclaims.claim.shipped import FINDINGS_FILE
 from headclaims.errors import BadInput
 from headclaims.files import is_passed_over
 from headclaims.prompts.words import WordLists
 from headclaims.statistics.verdict import Relation, Threshold
 
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 THRESHOLDS_FILE, WORDS_FOLDER, GROUPS_FILE = "thresholds.toml", "words", "groups.toml"
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -75,11 +79,20 @@ class Homologous:
 
 
 @checked(config=STRICT)
+class Planted:
+    """What `--checkpoint planted` is for the set: the name of a construction, and the head that is planted there."""
+
+    construction: str
+    head: str
+
+
+@checked(config=STRICT)
 class WriteUp:
     """The write-up, its model and head; where nothing else is asked for these are audited.
 
     `fingerprint` is that of the head's layer: reported numbers apply where it is met. `auto` says what `--head auto`
-    looks for, as {lowest = "category score"}.
+    looks for, as {lowest = "category score"}. `named_heads` are names of further heads that an auditor may give, each
+    an option: {"other-head" = "what it is"} is `--other-head LxHy`.
     """
 
     title: str
@@ -92,6 +105,8 @@ class WriteUp:
     words: str | None = None
     auto: dict[Literal["lowest", "highest"], str] = field(default_factory=lambda: {"lowest": "category score"})
     homologous: Homologous | None = None
+    planted: Planted | None = None
+    named_heads: dict[str, str] = field(default_factory=dict)
 
 
 @checked(config=STRICT)
@@ -142,7 +157,10 @@ class ClaimSet:
     @property
     def defaults(self) -> Defaults:
         """What the set decides where the settings of an audit don't."""
-        return Defaults(self.write_up.model, self.write_up.head, self.write_up.auto)
+        stated = self.write_up
+        if stated.planted is None:
+            return Defaults(stated.model, stated.head, stated.auto)
+        return Defaults(stated.model, stated.head, stated.auto, stated.planted.construction, stated.planted.head)
 
     def threshold(self, claim_id: str, statistic: str) -> Threshold:
         """Return the threshold of a claim's statistic; raises BadInput where `thresholds.toml` has none."""
@@ -171,8 +189,16 @@ class ClaimSet:
         for claim_id in self.limits:
             if claim_id not in self.claims:
                 raise BadInput(f"{where}: [{claim_id}] is no claim of {FINDINGS_FILE}")
-        if Head.parse(self.write_up.head) is None:
-            raise BadInput(f"{findings}: head {self.write_up.head!r}; wanted one head, as L1H5")
+        planted = self.write_up.planted
+        for label in (self.write_up.head, *([planted.head] if planted else [])):
+            if Head.parse(label) is None:
+                raise BadInput(f"{findings}: head {label!r}; wanted one head, as L1H5")
+        if planted is not None and planted.construction not in CONSTRUCTIONS:
+            there = ", ".join(CONSTRUCTIONS)
+            raise BadInput(f"{findings}: planted construction {planted.construction!r}; wanted one of {there}")
+        for name in self.write_up.named_heads:
+            if not NAME.fullmatch(name) or name.replace("-", "_") in Settings.model_fields:
+                raise BadInput(f"{findings}: named_heads {name!r}; wanted a new option's name, as other-head")
         (score,) = self.write_up.auto.values() if len(self.write_up.auto) == 1 else ("",)
         if score not in HEAD_SCORES:
             raise BadInput(

@@ -15,6 +15,7 @@ from torch import Tensor
 from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.circuit.effective_embedding import AblatedTerms
 from headclaims.circuit.ov_circuit import OVCircuit, positive_share
+from headclaims.statistics.resampling import Within, mean_over
 from headclaims.vocabulary.scores import sweep_heads
 from headclaims.vocabulary.token_scores import TokenScores
 
@@ -64,6 +65,28 @@ def copying(
                 found[name].append(np.array(_share(circuit, E, of_plain, name == "centred")))
     back = np.argsort(order)
     return {name: np.stack(values)[back] for name, values in found.items()}
+
+
+def copied_share(copied: Bool[np.ndarray, " token"]) -> Within:
+    """Return the share of plain tokens that a head copies, with an interval over words."""
+    return Within(mean_over("words", np.asarray(copied, dtype=float)), 0.0, 1.0)
+
+
+def gaussian_positive_shares(
+    circuit: OVCircuit,
+    E: Float[Tensor, "token d_model"],
+    W_U: Float[Tensor, "d_model token"],
+    n: int,
+    seed: int,
+) -> Float[np.ndarray, " member"]:
+    """Return Σ Re λ/Σ |λ| of E W_OV W_U for n heads with Gaussian W_V and W_O; the scale of either does not count."""
+    generator = torch.Generator().manual_seed(seed)
+    middle = (W_U @ E).double()
+    shares = []
+    for _ in range(n):
+        W_V, W_O = (torch.randn(W.shape, generator=generator, dtype=torch.float64) for W in (circuit.W_V, circuit.W_O))
+        shares.append(positive_share(torch.linalg.eigvals(W_O @ middle @ W_V)))
+    return np.array(shares)
 
 
 def _share(circuit: OVCircuit, E: Tensor, W_U: Tensor, centred: bool) -> float:

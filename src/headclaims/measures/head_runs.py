@@ -88,6 +88,11 @@ class HeadRuns:
             patterns.append(run[name][:, observed.index].float().cpu())
         return torch.cat(patterns)
 
+    @cached_property
+    def clean_losses(self) -> Float[np.ndarray, "prompt next"]:
+        """Losses of the run without ablation."""
+        return self.losses()
+
     def losses(self, ablated: Head | None = None) -> Float[np.ndarray, "prompt next"]:
         """Return the loss of every token after the first, in nats, by the tokens before it; `next` is its position − 1.
 

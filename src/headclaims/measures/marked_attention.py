@@ -15,11 +15,11 @@ from torch import Tensor
 
 from headclaims.checkpoint.interface import Head
 from headclaims.errors import NotAssessable
-from headclaims.statistics.resampling import Resampled
+from headclaims.statistics.resampling import Exponential, Resampled
 from headclaims.statistics.rows import GroupedRows
 
 FLOOR = 1e-12
-"""What a ratio's denominator is at least: attention that underflowed is no 0."""
+"""What attention counts at least in a ratio: where it underflowed it is no 0."""
 
 
 @dataclass(frozen=True)
@@ -42,35 +42,36 @@ class MarkedAttention:
 
         Raises NotAssessable where no row has.
         """
-        return Resampled(self._grouped(head, mark), lambda means: means[:, 0])
+        return Resampled(self.grouped(head, mark), lambda means: means[:, 0])
 
-    def ratio(self, head: Head, over: str, under: str) -> Resampled:
+    def ratio(self, head: Head, over: str, under: str) -> Exponential:
         """Return the ratio of a head's mean attention to two marks."""
-        return ratio(self._grouped(head, over), self._grouped(head, under))
+        return attention_ratio(self.grouped(head, over), self.grouped(head, under))
 
     def means(self, mark: str) -> Float[np.ndarray, " head"]:
         """Return every head's mean attention to a mark."""
         self._require(mark)
         return np.asarray(self.sums[mark].sum(axis=1) / self.rows[mark].sum())
 
-    def _grouped(self, head: Head, mark: str) -> GroupedRows:
+    def grouped(self, head: Head, mark: str) -> GroupedRows:
+        """Return a head's attention to a mark, for a statistic of several."""
         self._require(mark)
         position = self.position(head)
         return GroupedRows(self.sums[mark][position][None, :, None], self.rows[mark][None, :, None])
-
-    def grouped(self, head: Head, mark: str) -> GroupedRows:
-        """Return a head's attention to a mark, for a statistic of several."""
-        return self._grouped(head, mark)
 
     def _require(self, mark: str) -> None:
         if mark not in self.rows or not self.rows[mark].sum():
             raise NotAssessable(f"no row has a {mark} to attend to")
 
 
-def ratio(over: GroupedRows, under: GroupedRows) -> Resampled:
-    """Return the ratio of two means over the same prompts, with an interval over prompts."""
+def attention_ratio(over: GroupedRows, under: GroupedRows) -> Exponential:
+    """Return the ratio of two means over the same prompts, with an interval over prompts, of its logarithm."""
     both = GroupedRows(np.concatenate([over.sums, under.sums]), np.concatenate([over.counts, under.counts]))
-    return Resampled(both, lambda means: means[:, 0] / np.maximum(means[:, 1], FLOOR))
+    return Exponential(Resampled(both, lambda means: _log(means[:, 0]) - _log(means[:, 1])))
+
+
+def _log(attention: Float[np.ndarray, " replicate"]) -> Float[np.ndarray, " replicate"]:
+    return np.asarray(np.log(np.maximum(attention, FLOOR)))
 
 
 def marked_attention(

@@ -22,13 +22,14 @@ def pytest_load_initial_conftests(
     """Add the options, once all other plugins have added theirs; and ini keys wherever a configuration has some."""
     result = yield
     paths = [arg for arg in args if not arg.startswith("-")] or early_config.getini("testpaths")
-    covers = bool(set_folders(paths or ["."], early_config.invocation_params.dir))
-    if covers or _has_our_keys(early_config):
-        from headclaims.plugin.options import add_ini_keys, add_options
+    covered = set_folders(paths or ["."], early_config.invocation_params.dir)
+    if covered or _has_our_keys(early_config):
+        from headclaims.plugin.options import add_ini_keys, add_named_heads, add_options
 
         add_ini_keys(parser)
-        if covers:
+        if covered:
             add_options(parser, early_config)
+            add_named_heads(parser, early_config, covered)
     return result
 
 

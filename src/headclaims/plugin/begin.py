@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import warnings
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.claim.claim_set import ClaimSet
 from headclaims.errors import BadInput
 from headclaims.plugin.ledger import Ledgers
-from headclaims.plugin.options import left_out, read_settings
+from headclaims.plugin.options import left_out, read_named_heads, read_settings
 from headclaims.plugin.session import Session, SetRun
 from headclaims.plugin.stages import Stages
 from headclaims.progress import onto_terminal
@@ -33,7 +32,7 @@ def begin(config: pytest.Config, folders: Sequence[Path]) -> int | None:
             settings = read_settings(config)
             sets = [ClaimSet.read(folder) for folder in folders]
             if settings.checkpoint == "planted:list":
-                print(counterfeit_list())
+                print(counterfeit_list(sets[0].defaults.construction))
                 return 0
             session = open_session(config, settings, sets)
     except Exception as error:
@@ -64,17 +63,19 @@ def open_session(config: pytest.Config, settings: Settings, sets: Sequence[Claim
     runs = []
     for claim_set in sets:
         given = settled.get(claim_set.name, {})
-        workspace = open_workspace(settings, claim_set.word_lists, claim_set.defaults, checkpoint, given.get("default"))
+        named = read_named_heads(config, claim_set.write_up.named_heads)
+        workspace = open_workspace(
+            settings, claim_set.word_lists, claim_set.defaults, checkpoint, given.get("default"), named
+        )
         checkpoint = workspace.checkpoint
         targets = [Head(*head) for head in given["targets"]] if "targets" in given else None
         runs.append(SetRun(claim_set, workspace, audits(workspace, claim_set.defaults, targets)))
     return Session(settings, runs, left_out(config))
 
 
-def counterfeit_list() -> str:
-    """Return the counterfeits, and the first sentence of what each changes."""
-    from headclaims.checkpoint.planted.counterfeits.registry import COUNTERFEITS
+def counterfeit_list(construction: str) -> str:
+    """Return the counterfeits of a construction, and the first sentence of what each changes."""
+    from headclaims.checkpoint.planted.constructions import constructions
 
-    docs = {name: inspect.getdoc(made) or "" for name, made in COUNTERFEITS.items()}
-    docs["random"] = "Every weight is Gaussian."
-    return "\n".join(f"planted:{name:20}{doc.splitlines()[0]}" for name, doc in docs.items())
+    described = constructions()[construction].descriptions
+    return "\n".join(f"planted:{name:20}{what}" for name, what in described.items())

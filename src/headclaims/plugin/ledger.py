@@ -105,9 +105,10 @@ class Ledger:
             claim_set={"name": stated.name, "version": stated.write_up.version, "sha256": stated.digest},
             settings=audit.settings.model_dump()
             | {
-                "head": audit.settings.head or stated.write_up.head,
+                "head": audit.settings.head or stated.defaults.head_on(checkpoint),
                 "words": audit.settings.words or stated.word_lists.default,
-            },
+            }
+            | {name.replace("-", "_"): head.label for name, head in audit.workspace.named_heads.items()},
             claims=claims,
             evidence_of=self.evidence_of,
         )

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from headclaims.audit.settings import Settings, description, is_switch, kind_of, metavar, option
+from headclaims.claim.shipped import FINDINGS_FILE
 from headclaims.errors import BadInput
+
+if TYPE_CHECKING:
+    from headclaims.checkpoint.interface import Head
 
 TAKEN = pytest.StashKey[list[str]]()
 
@@ -23,6 +30,45 @@ def add_options(parser: pytest.Parser, config: pytest.Config) -> None:
             group.addoption(option(name), dest=_key(name), default=None, help=description(name), **form)
         except (ValueError, argparse.ArgumentError):
             taken.append(name)
+
+
+def add_named_heads(parser: pytest.Parser, config: pytest.Config, folders: Sequence[Path]) -> None:
+    """Add an option and an ini key for each head that claim sets let an auditor name, unless its name is taken."""
+    group = parser.getgroup("headclaims")
+    for name, what in _declared(folders).items():
+        parser.addini(_key(name.replace("-", "_")), f"as --{name}", default=None)
+        try:
+            group.addoption(f"--{name}", dest=_key(name), default=None, metavar="LxHy", help=what)
+        except (ValueError, argparse.ArgumentError):
+            config.stash[TAKEN].append(name)
+
+
+def _declared(folders: Sequence[Path]) -> dict[str, str]:
+    """Return the names that sets' `findings.toml` have; a set that can't be read is refused later, by one line."""
+    names: dict[str, str] = {}
+    for folder in folders:
+        try:
+            named = tomllib.loads((folder / FINDINGS_FILE).read_text(encoding="utf-8-sig"))["write_up"]["named_heads"]
+            names = {name: str(what) for name, what in named.items()} | names
+        except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+            continue
+    return names
+
+
+def read_named_heads(config: pytest.Config, names: Iterable[str]) -> dict[str, Head]:
+    """Return the heads that were given for a set's names; raises BadInput for what is no head's label."""
+    from headclaims.checkpoint.interface import Head  # not before a run is an audit: it imports torch
+
+    heads = {}
+    for name in names:
+        given = config.getoption(_key(name), None)
+        label = given if given is not None else _from_ini(config, name.replace("-", "_"))
+        if label is not None:
+            head = Head.parse(str(label))
+            if head is None:
+                raise BadInput(f"--{name} {label}: wanted L<layer>H<head>, as L1H5")
+            heads[name] = head
+    return heads
 
 
 def add_ini_keys(parser: pytest.Parser) -> None:

@@ -32,12 +32,14 @@ class MarkedPrompts:
     - `place`: the position after that of the same place in the first half, whatever token is there (shuffled prompts);
     - `previous`: the position before the row's, from row 2 on; of repeated prompts in their first half.
 
-    Rows without a marked key do not count. `second` marks the positions of the second half.
+    Rows without a marked key do not count. `second` marks the positions of the second half; `numbers` are those of
+    recorded prompts in their file.
     """
 
     tokens: Int[np.ndarray, "prompt position"] | None
     marks: Mapping[str, Bool[np.ndarray, "prompt query key"]]
     second: Bool[np.ndarray, "prompt position"] | None = None
+    numbers: Int[np.ndarray, " prompt"] | None = None
 
     @property
     def target_tokens(self) -> Int[np.ndarray, "prompt query"]:
@@ -74,12 +76,8 @@ class RepeatedPrompts:
 
         Raises BadInput for fewer than two prompts.
         """
-        if len(self) < 2:
-            raise BadInput(
-                f"--head auto: {len(self)} prompt; wanted two or more, one half to choose on and one to judge on"
-            )
-        middle = len(self) // 2
-        return self._part(slice(0, middle)), self._part(slice(middle, None))
+        first, second = in_halves(len(self))
+        return self._part(first), self._part(second)
 
     def _part(self, some: slice) -> RepeatedPrompts:
         parts = {name: getattr(self, name)[some] for name in ("words", "gaps", "gap_length", "order")}
@@ -119,6 +117,13 @@ class RepeatedPrompts:
             marks[PLACE][prompt, rows, 2 + place] = True
         marks[PREVIOUS][:, place[1:] + 1, place[1:]] = True
         return MarkedPrompts(tokens, marks, second)
+
+
+def in_halves(n: int) -> tuple[slice, slice]:
+    """Return the first and the second half of n prompts; raises BadInput for fewer than two."""
+    if n < 2:
+        raise BadInput(f"--head auto: {n} prompt; wanted two or more, one half to choose on and one to judge on")
+    return slice(0, n // 2), slice(n // 2, None)
 
 
 def repeated_prompts(
@@ -163,8 +168,8 @@ def plain_tokens(
     return np.array(list(tokens))
 
 
-def recorded_marks(recorded: Sequence[Sequence[str]]) -> MarkedPrompts:
-    """Mark recorded prompts: a row whose token occurred before has all its earlier copies, and their successors.
+def recorded_marks(recorded: Sequence[Sequence[str]], some: slice = slice(None)) -> MarkedPrompts:
+    """Mark recorded prompts, or some: a row whose token occurred before has its earlier copies, and their successors.
 
     A successor may be the row itself, where a token stands twice in a row. Raises NotAssessable where prompts differ
     in length, or no token occurs twice.
@@ -172,8 +177,8 @@ def recorded_marks(recorded: Sequence[Sequence[str]]) -> MarkedPrompts:
     lengths = {len(prompt) for prompt in recorded}
     if len(lengths) != 1:
         raise NotAssessable(f"recorded prompts of {sorted(lengths)} tokens; wanted prompts of equal length")
-    length = lengths.pop()
-    texts = np.array([list(prompt) for prompt in recorded], dtype=object)
+    length, numbers = lengths.pop(), np.arange(len(recorded))[some]
+    texts = np.array([list(recorded[number]) for number in numbers], dtype=object)
     copy = (texts[:, :, None] == texts[:, None, :]) & np.tri(length, k=-1, dtype=bool)
     if not copy.any():
         raise NotAssessable("recorded prompts: no token occurs twice; wanted some that do")
@@ -181,4 +186,4 @@ def recorded_marks(recorded: Sequence[Sequence[str]]) -> MarkedPrompts:
     target[:, :, 1:] = copy[:, :, :-1]
     previous = np.broadcast_to(np.eye(length, k=-1, dtype=bool), copy.shape).copy()
     previous[:, :2] = False
-    return MarkedPrompts(None, {TARGET: target, COPY: copy, PREVIOUS: previous})
+    return MarkedPrompts(None, {TARGET: target, COPY: copy, PREVIOUS: previous}, numbers=numbers)

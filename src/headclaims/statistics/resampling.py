@@ -199,6 +199,32 @@ class Within(Estimate):
 
 
 @dataclass(frozen=True)
+class Exponential(Estimate):
+    """exp of a statistic, whose interval is taken on the scale of logarithms: for ratios, which are positive."""
+
+    of: Estimate
+
+    @property
+    def jackknifed(self) -> Jackknifed:
+        """The logarithm."""
+        return self.of.jackknifed
+
+    @property
+    def value(self) -> float:
+        """Value of the statistic on all units."""
+        return float(np.exp(self.of.value))
+
+    @property
+    def n_prompts(self) -> int | None:
+        """Number of prompts that are left out in turn; None where prompts are no unit."""
+        return self.of.n_prompts
+
+    def unscaled(self, end: float) -> float:
+        """Return exp of an end of the interval."""
+        return float(np.exp(self.of.unscaled(end)))
+
+
+@dataclass(frozen=True)
 class Smallest(Estimate):
     """The smallest of several statistics of the means of grouped rows, with an interval over prompts and categories.
 

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from headclaims.checkpoint.interface import Head
 from headclaims.errors import BadInput, NotAssessable
-from headclaims.measures.marked_attention import marked_attention, ratio
+from headclaims.measures.marked_attention import attention_ratio, marked_attention
 from headclaims.prompts.repeated import (
     COPY,
     MOST_GAP,
@@ -167,7 +167,7 @@ def test_a_ratio_of_two_runs_takes_prompts_together() -> None:
         pattern[:, 0, 1, 0] = scale * size
         return marked_attention([Head(0, 0)], marks, [(slice(None), pattern)])
 
-    twice = ratio(attention(2).grouped(Head(0, 0), TARGET), attention(1).grouped(Head(0, 0), TARGET))
+    twice = attention_ratio(attention(2).grouped(Head(0, 0), TARGET), attention(1).grouped(Head(0, 0), TARGET))
     interval = twice.interval()
     assert interval is not None
     assert_allclose([twice.value, interval.low, interval.high], 2, rtol=1e-5)

@@ -15,11 +15,11 @@ def state_dict(weights: PlantedWeights) -> dict[str, np.ndarray]:
         stem = f"transformer.h.{layer}."
         reading = np.concatenate([np.concatenate([getattr(h, w) for h in heads], 1) for w in ("W_Q", "W_K", "W_V")], 1)
         biases = np.concatenate([*(h.b_Q for h in heads), np.zeros(2 * D_MODEL)])
-        state |= _unfolded(weights.draw, stem + "ln_1", stem + "attn.c_attn", reading, biases)
+        state |= unfolded(weights.draw, stem + "ln_1", stem + "attn.c_attn", reading, biases)
         state[stem + "attn.c_proj.weight"] = np.concatenate([h.W_O for h in heads])
         state[stem + "attn.c_proj.bias"] = np.zeros(D_MODEL)
         W_in, b_in, W_out = weights.mlp(layer)
-        state |= _unfolded(weights.draw, stem + "ln_2", stem + "mlp.c_fc", W_in, b_in)
+        state |= unfolded(weights.draw, stem + "ln_2", stem + "mlp.c_fc", W_in, b_in)
         state[stem + "mlp.c_proj.weight"] = W_out
         state[stem + "mlp.c_proj.bias"] = np.zeros(D_MODEL)
     state["transformer.ln_f.weight"] = np.ones(D_MODEL)
@@ -27,12 +27,12 @@ def state_dict(weights: PlantedWeights) -> dict[str, np.ndarray]:
     return state
 
 
-def _unfolded(
+def unfolded(
     generator: np.random.Generator, norm: str, reader: str, W: np.ndarray, b: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return a norm's random gain and bias, and the weights of `reader` that give W and b once these are folded in."""
-    gain = generator.uniform(0.8, 1.25, D_MODEL)
-    bias = generator.standard_normal(D_MODEL) * 0.05
+    gain = generator.uniform(0.8, 1.25, len(W))
+    bias = generator.standard_normal(len(W)) * 0.05
     raw = W / gain[:, None]
     return {
         f"{norm}.weight": gain,
