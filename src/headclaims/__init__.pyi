@@ -53,6 +53,7 @@ from .measures.lowest_score import score_gap as score_gap
 from .measures.lowest_score import score_outlier as score_outlier
 from .measures.lowest_score import tukey_ratio as tukey_ratio
 from .measures.marked_attention import MarkedAttention as MarkedAttention
+from .measures.marked_attention import attention_ratio as attention_ratio
 from .measures.nearest_category import kin_above_nearest as kin_above_nearest
 from .measures.similar_words import head_margins as head_margins
 from .measures.similar_words import share_above as share_above
