@@ -86,7 +86,9 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     trials.add_argument(
         "names", nargs="*", metavar="NAME", help="counterfeits, or how many trials, checkpoints or seeds"
     )
-    trials.add_argument("--set", metavar="NAME", help="claim set under trial; default: the first that ships")
+    trials.add_argument(
+        "--set", metavar="NAME", help="claim set under trial; default: the first that ships, for counterfeits all"
+    )
     trials.set_defaults(run=lambda options, _: _trials(options.study, options.names, options.set))
     bench = commands.add_parser("bench", help="the trend of benchmark ratios by commit; status 1 where one got worse")
     bench.add_argument("folder", nargs="?", type=Path, default=BENCHMARKS, help="of the records; default: %(default)s")
@@ -178,9 +180,12 @@ def _trials(study: str, names: Sequence[str], claim_set: str | None) -> int:
     from headclaims.claim.shipped import find_sets
     from headclaims.trials import counterfeits, coverage, false_alarms, power
 
-    folder = find_sets([claim_set] if claim_set else [])[0]
+    folders = find_sets([claim_set] if claim_set else [])
+    folder = folders[0]
     if study == "counterfeits":
-        return counterfeits.main(folder, names)
+        # Names are those of one set's counterfeits.
+        chosen = folders[:1] if names else [one for one in folders if (one / counterfeits.COUNTERFEITS_FILE).is_file()]
+        return max(counterfeits.main(one, names) for one in chosen)
     if len(names) > 1 or not all(name.isdecimal() and int(name) for name in names):
         raise BadInput(f"trials {study} {' '.join(names)}: wanted how many, a whole number, 1 or more")
     if study == "coverage":

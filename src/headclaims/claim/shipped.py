@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,11 +15,15 @@ FINDINGS_FILE = "findings.toml"
 
 
 def shipped_sets() -> dict[str, Path]:
-    """Return the folders of the sets that ship, by name."""
-    spec = find_spec("headclaims.claims")
-    folders = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
-    found = sorted(path.parent for folder in folders for path in folder.glob(f"*/{FINDINGS_FILE}"))
-    return {folder.name: folder for folder in found}
+    """Return the folders of the sets that ship, by name: in the package's own `ORDER`, then by name."""
+    if find_spec("headclaims.claims") is None:
+        return {}
+    package = import_module("headclaims.claims")
+    found = {
+        path.parent.name: path.parent for place in package.__path__ for path in Path(place).glob(f"*/{FINDINGS_FILE}")
+    }
+    first = [name for name in getattr(package, "ORDER", ()) if name in found]
+    return {name: found[name] for name in [*first, *sorted(set(found) - set(first))]}
 
 
 def find_sets(names: Sequence[str] = ()) -> list[Path]:

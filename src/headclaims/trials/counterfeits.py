@@ -1,9 +1,10 @@
 """The matrix of counterfeits against claims: each claim must fail on a counterfeit that breaks it and little else.
 
 `headclaims trials counterfeits [NAME ...]` audits the counterfeits of a claim set (all of them by default) at default
-options, verdicts alone, and compares with what the set's `counterfeits.toml` expects. Writes `matrix.json` and `.md`.
-The exit status is 1 where a cell is against expectation or, of the whole matrix, where an empirical claim has no
-counterfeit that it falls on with at most five other casualties, ties not counted.
+options, verdicts alone, and compares with what the set's `counterfeits.toml` expects. Writes `matrix.json` and `.md`,
+those of a set other than the first that ships into a folder of its name. The exit status is 1 where a cell is against
+expectation or, of the whole matrix, where an empirical claim has no counterfeit that it falls on with at most five
+other casualties, or as many as the file says (`casualties = 3`), ties not counted.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tabulate import tabulate
 
 from headclaims.audit.settings import MUTATIONS
 from headclaims.claim.claim_set import ClaimSet
+from headclaims.claim.shipped import shipped_sets
 from headclaims.files import as_json, write_atomically
 from headclaims.fleet.cluster import in_workers
 from headclaims.fleet.workers import audit
@@ -30,30 +32,34 @@ STANDS, FALLS, LAPSES, FREE = "stands", "falls", "lapses", "free"
 OUTCOMES = {"supported": STANDS, "not supported": FALLS, "undecided": FALLS, "not assessable": LAPSES}
 MARKS = {STANDS: "·", FALLS: "x", LAPSES: "o", FREE: "?"}
 CASUALTIES = 5
-README_MARKS = ("<!-- counterfeits -->", "<!-- end of counterfeits -->")
 
 Cells = dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Expected outcome of each claim on each counterfeit, and the groups of claims that algebra ties to one another."""
+    """Expected outcome of each claim on each counterfeit, and the groups of claims that algebra ties to one another.
+
+    `most` is the number of other casualties up to which a counterfeit tells of a claim.
+    """
 
     cells: Cells
     ties: tuple[frozenset[str], ...]
+    most: int = CASUALTIES
 
     @classmethod
     def read(cls, path: Path, claims: Sequence[str]) -> Expected:
         """Read the file of a set of these claims; raises ValueError for one that is unknown or named twice."""
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         ties = tuple(frozenset(tie["claims"]) for tie in content.pop("ties"))
+        most = content.pop("casualties", CASUALTIES)
         cells: Cells = {}
         for name, entry in content.items():
             stated = [(claim, outcome) for outcome, named in entry.items() for claim in named]
             if len(dict(stated)) != len(stated) or not set(dict(stated)) <= set(claims):
                 raise ValueError(f"{path.name}: {name} names a claim twice, or one that there isn't")
             cells[name] = {claim: dict(stated).get(claim, STANDS) for claim in claims}
-        return cls(cells, ties)
+        return cls(cells, ties, most)
 
     @property
     def share_free(self) -> float:
@@ -99,11 +105,11 @@ def killers(expected: Expected, found: Cells, claim: str) -> dict[str, int]:
 
 
 def survivors(expected: Expected, found: Cells, empirical: Iterable[str]) -> list[str]:
-    """Return the claims that fall on no counterfeit with at most five other casualties."""
+    """Return the claims that fall on no counterfeit with few enough other casualties."""
     return [
         claim
         for claim in empirical
-        if min(killers(expected, found, claim).values(), default=CASUALTIES + 1) > CASUALTIES
+        if min(killers(expected, found, claim).values(), default=expected.most + 1) > expected.most
     ]
 
 
@@ -169,13 +175,22 @@ def main(folder: Path, names: Sequence[str]) -> int:
         complaints += [f"{claim}: no counterfeit kills it alone" for claim in survivors(expected, found, empirical)]
         fewest = {claim: killers(expected, found, claim) for claim in empirical}
         content = {"expected": expected.cells, "found": found, "killers": fewest, "share_free": expected.share_free}
-        write_atomically(TRIALS / "matrix.json", as_json(content))
-        write_atomically(TRIALS / "matrix.md", table(expected, found))
-        if not complaints:
-            into_readme(README, README_MARKS, killers_table(expected, found, empirical))
+        is_first = claim_set.name == next(iter(shipped_sets()), None)
+        reports = TRIALS if is_first else TRIALS / claim_set.name
+        write_atomically(reports / "matrix.json", as_json(content))
+        write_atomically(reports / "matrix.md", table(expected, found))
+        marks = readme_marks(None if is_first else claim_set.name)
+        if not complaints and (is_first or marks[0] in README.read_text(encoding="utf-8")):
+            into_readme(README, marks, killers_table(expected, found, empirical))
     for line in complaints:
         print(f"headclaims: {line}", file=sys.stderr)
     return 1 if complaints else 0
+
+
+def readme_marks(name: str | None) -> tuple[str, str]:
+    """Return what stands before and after a set's table in the README; the first set that ships needs no name."""
+    of = "" if name is None else f" of {name}"
+    return f"<!-- counterfeits{of} -->", f"<!-- end of counterfeits{of} -->"
 
 
 def _algebra(claim: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ import transformers
 
 from headclaims.checkpoint.planted.folder import kept_folder, save_folder
 from headclaims.checkpoint.planted.induction.weights import (
+    CODE,
     CONTEXT,
     D_MLP,
     D_MODEL,
@@ -29,6 +30,10 @@ from headclaims.checkpoint.planted.weights import Projections
 
 LAG = 31
 """From a token of the second half to what followed its earlier copy, in prompts of 2 × 32 tokens without a gap."""
+
+
+ALONE = PREVIOUS_MATCH * (1 - 1 / CODE)
+"""The score of the token before where position 0 is taken out of keys."""
 
 
 class DuplicateToken(InductionWeights):
@@ -70,7 +75,7 @@ class NoComposition(InductionWeights):
         """Return a head that writes to O, or one that gives BOS a seventh and writes to A."""
         if kind == "previous":
             return self.previous(1, "O", WRITTEN)
-        return self.previous(1, "A", WRITTEN * 7 / 6, PREVIOUS_MATCH - np.log(6))
+        return self.previous(1, "A", WRITTEN * 7 / 6, ALONE - np.log(6))
 
 
 class QComposed(InductionWeights):
@@ -115,7 +120,7 @@ class NoPreviousToken(InductionWeights):
 
     def before(self, kind: str) -> Projections:  # noqa: ARG002  # all alike
         """Return one of the four."""
-        return self.previous(1, "A", WRITTEN, PREVIOUS_MATCH + np.log(3))
+        return self.previous(1, "A", WRITTEN, ALONE + np.log(3))
 
 
 class CopiesNothing(InductionWeights):
