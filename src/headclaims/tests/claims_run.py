@@ -112,9 +112,9 @@ def environment(scratch: Path, more: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in chosen.items() if value}
 
 
-def command(*options: str | Path, reports: Path) -> list[str]:
-    """The command line of a run."""
-    line = [sys.executable, "-m", "pytest", "claims/", "--report-dir", reports, *options]
+def command(*options: str | Path, reports: Path, of: str = "claims/self_hating_head") -> list[str]:
+    """The command line of a run; `of` names what is run."""
+    line = [sys.executable, "-m", "pytest", of, "--report-dir", reports, *options]
     return [str(word) for word in line]
 
 
@@ -138,14 +138,16 @@ def _server() -> str:
     return str(path)
 
 
-def run_claims(*options: str | Path, reports: Path, env: Mapping[str, str] | None = None) -> ClaimsRun:
-    """Run the claims to their end; the report folder is made by the run."""
+def run_claims(
+    *options: str | Path, reports: Path, env: Mapping[str, str] | None = None, of: str = "claims/self_hating_head"
+) -> ClaimsRun:
+    """Run the claims of a set to their end; the report folder is made by the run."""
     path = _server()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as printed, socket.socket(socket.AF_UNIX) as server:
         server.connect(path)
         job = {
-            "arguments": command(*options, reports=reports)[3:],
+            "arguments": command(*options, reports=reports, of=of)[3:],
             "cwd": str(ROOT),
             "env": environment(reports.parent, env or {}),
             "folder": printed,

@@ -30,8 +30,6 @@ from headclaims.checkpoint.planted.weights import Projections
 
 LAG = 31
 """From a token of the second half to what followed its earlier copy, in prompts of 2 × 32 tokens without a gap."""
-
-
 ALONE = PREVIOUS_MATCH * (1 - 1 / CODE)
 """The score of the token before where position 0 is taken out of keys."""
 

@@ -1,0 +1,143 @@
+"""The claims on induction heads: on the planted checkpoint and some counterfeits, and on real evidence in part."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from headclaims.checkpoint import load
+from headclaims.checkpoint.interface import Head
+from headclaims.checkpoint.planted.constructions import constructions
+from headclaims.checkpoint.planted.induction.counterfeits import COUNTERFEITS, folder
+from headclaims.checkpoint.planted.induction.weights import CONTEXT, frequencies
+from headclaims.claim.claim_set import ClaimSet
+from headclaims.prompts.repeated import plain_tokens, repeated_prompts
+from headclaims.tests.claims_run import ROOT, ClaimsRun, complaint, run_claims
+from headclaims.tests.real_gpt2 import FOLDER, WEIGHTS, needs_weights
+from headclaims.trials.counterfeits import COUNTERFEITS_FILE, Expected, options, outcomes, unexpected
+
+SET = ROOT / "claims" / "induction_heads"
+SENTENCE = FOLDER / "recorded-sentence-dog-on-the-ship.safetensors"
+CLAIMS = list(ClaimSet.read(SET).claims)
+
+
+def by_set(tmp_path: Path, *more: str | Path) -> ClaimsRun:
+    """`pytest claims/induction_heads …`."""
+    return run_claims(*more, reports=tmp_path / "reports", of="claims/induction_heads")
+
+
+def test_expected_cells_name_every_counterfeit_and_claim() -> None:
+    expected = Expected.read(SET / COUNTERFEITS_FILE, CLAIMS)
+    assert set(expected.cells) == {"planted", *constructions()["induction"].names}
+    assert expected.most == 3
+    for claim in CLAIMS:
+        fewest = min(
+            sum(outcome != "stands" for outcome in row.values()) - 1
+            for row in expected.cells.values()
+            if row[claim] == "falls"
+        )
+        assert fewest <= 3, claim
+
+
+def test_no_two_positions_of_the_planted_context_look_alike() -> None:
+    apart = np.arange(1, CONTEXT)
+    assert np.cos(np.outer(frequencies(), apart)).mean(axis=0).max() < 7 / 24
+
+
+def test_the_planted_head_attends_as_derived_by_transformers_alone() -> None:
+    """On repeated prompts, without the suite: L1H4 to targets, L0H7 to previous tokens, BOS in first halves."""
+    planted = load("planted", construction="induction")
+    plain = plain_tokens(planted.single_token, planted.vocabulary, planted.spec)
+    draw = repeated_prompts(plain.tolist(), planted.bos, 4, 32, seed=5)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder("planted"), attn_implementation="eager").eval()
+    with torch.no_grad():
+        output = model(torch.from_numpy(draw.gapped.tokens), output_attentions=True)
+    first, second = (pattern.numpy() for pattern in output.attentions)
+    for prompt, gap in enumerate(draw.gap_length.tolist()):
+        rows = np.arange(33 + gap, 65 + gap)
+        assert second[prompt, 4, rows, np.arange(2, 34)].mean() == pytest.approx(0.98, abs=0.02)
+        assert second[prompt, 4, 2:33, 0].mean() == pytest.approx(0.97, abs=0.02)
+        assert first[prompt, 7, np.arange(2, 33), np.arange(1, 32)].min() > 0.99
+    logits = output.logits[0, int(33 + draw.gap_length[0]) : int(64 + draw.gap_length[0])].softmax(dim=-1)
+    following = torch.from_numpy(draw.words[0, 1:])
+    assert float(logits.gather(1, following[:, None]).mean()) == pytest.approx(0.66, abs=0.1)
+    with pytest.raises(KeyError):
+        folder("made-up")
+    assert set(COUNTERFEITS) < set(constructions()["induction"].names)
+
+
+@pytest.mark.slow
+def test_all_claims_are_supported_on_the_planted_checkpoint_and_found_where_derived(tmp_path: Path) -> None:
+    """Every claim with a null is distinctive; the previous-token head is the one that was planted."""
+    made = by_set(tmp_path, "--checkpoint", "planted")
+    assert {name: verdict for name, (verdict, _) in made.verdicts.items()} == dict.fromkeys(CLAIMS, "supported")
+    assert made.status == 0
+    assert made.record["target"]["label"] == "L1H4"
+    without_null = {"not-by-lag", "order-matters", "queries-do-not"}
+    for name, (_, flags) in made.verdicts.items():
+        assert flags == ([] if name in without_null else ["distinctive"]), name
+    measured = {name: claim["measured"] for name, claim in made.claims.items()}
+    assert (measured["k-composition"]["layer"], measured["k-composition"]["head"]) == (0, 7)
+    assert measured["prefix-matching"]["score"] == pytest.approx(0.98, abs=0.02)
+    assert measured["k-composition"]["composition"] == pytest.approx(30**-0.5, abs=0.002)
+    assert measured["k-composition"]["ratio"] == pytest.approx(5, abs=0.6)
+    assert measured["writes-the-target"]["effect"] == pytest.approx(9.8, abs=0.8)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("name", constructions()["induction"].names)
+def test_each_counterfeit_does_what_was_derived(name: str, tmp_path: Path) -> None:
+    made = by_set(tmp_path, *options(name))
+    found = {name: outcomes(made.record)}
+    assert unexpected(Expected.read(SET / COUNTERFEITS_FILE, CLAIMS), found) == []
+
+
+@pytest.mark.slow
+@needs_weights
+def test_from_weights_alone_k_composition_is_found_with_the_previous_token_head_named(tmp_path: Path) -> None:
+    made = by_set(tmp_path, "--checkpoint", WEIGHTS, "--previous-token-head", "L4H11")
+    verdicts = dict(made.verdicts)
+    assert verdicts.pop("k-composition") == ("supported", ["distinctive"])
+    assert {verdict for verdict, _ in verdicts.values()} == {"not assessable"}
+    claim = made.claims["k-composition"]
+    assert claim["measured"]["ratio"] == pytest.approx(1.078, abs=6e-4)
+    assert claim["measured"]["composition"] == pytest.approx(0.0972, abs=5e-5)
+    (null,) = claim["nulls"]
+    assert (null["n"], null["p"]) == (83, pytest.approx(3 / 84))
+    assert made.record["settings"]["previous_token_head"] == "L4H11"
+    assert made.record["evidence_of"] == "discovery"
+    assert "needs attention" in made.claims["prefix-matching"]["reason"]
+
+
+@pytest.mark.slow
+@needs_weights
+def test_without_a_previous_token_head_composition_is_not_assessable_and_one_that_is_not_there_is_refused(
+    tmp_path: Path,
+) -> None:
+    made = by_set(tmp_path, "--checkpoint", WEIGHTS, "-k", "k_composition")
+    assert "or a head named by an option" in made.claims["k-composition"]["reason"]
+    for given, line in (
+        ("L12H0", f"--previous-token-head L12H0: {WEIGHTS} has layers 0 to 11 with heads 0 to 11"),
+        ("4.11", "--previous-token-head 4.11: wanted L<layer>H<head>, as L1H5"),
+    ):
+        refused = by_set(tmp_path, "--checkpoint", WEIGHTS, "--previous-token-head", given)
+        assert (refused.status, complaint(refused)) == (2, line)
+
+
+@pytest.mark.skipif(not SENTENCE.is_file(), reason=f"{SENTENCE} is not there")
+def test_a_recorded_sentence_tells_of_attention_without_intervals(tmp_path: Path) -> None:
+    """Three rows of one prompt decide nothing: no interval."""
+    made = by_set(tmp_path, "--checkpoint", SENTENCE)
+    assert made.verdicts["prefix-matching"][0] == "not supported"
+    assert made.claims["prefix-matching"]["measured"]["score"] == pytest.approx(0.331, abs=6e-4)
+    previous = made.claims["previous-token-head-exists"]["measured"]
+    assert (previous["layer"], previous["head"]) == (4, 11)
+    assert previous["score"] == pytest.approx(0.9998, abs=6e-5)
+    for name in ("prefix-matching", "not-the-copy", "previous-token-head-exists"):
+        assert "no interval" in made.verdicts[name][1]
+    lapsed = {name for name, (verdict, _) in made.verdicts.items() if verdict == "not assessable"}
+    assert lapsed == set(CLAIMS) - {"prefix-matching", "not-the-copy", "previous-token-head-exists"}
+    assert Head.parse(made.record["target"]["label"]) == Head(5, 5)
