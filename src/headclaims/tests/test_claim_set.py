@@ -291,3 +291,31 @@ def test_the_words_are_those_of_the_folder(tmp_path: Path) -> None:
     assert set(lists.lists) == {"also", "mine"}
     assert lists.groups is not None
     assert lists.groups.categories == {"days": ("Monday",)}
+
+
+PLANTED = 'title = "Made up"\nplanted = { construction = "induction", head = "L1H4" }'
+NAMED = 'title = "Made up"\nnamed_heads = { other-head = "another" }'
+
+
+def test_a_set_names_its_planted_checkpoint_and_further_heads(tmp_path: Path) -> None:
+    made = ClaimSet.read(write_set(tmp_path, FINDINGS.replace('title = "Made up"', f"{PLANTED}\n{NAMED[18:]}")))
+    assert (made.defaults.construction, made.defaults.planted_head) == ("induction", "L1H4")
+    assert made.write_up.named_heads == {"other-head": "another"}
+    assert small_set(tmp_path / "other").defaults.construction == "categories"
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        (
+            PLANTED.replace("induction", "made-up"),
+            "planted construction 'made-up'; wanted one of categories, induction",
+        ),
+        (PLANTED.replace("L1H4", "four"), "head 'four'; wanted one head, as L1H5"),
+        (NAMED.replace("other-head", "seq-len"), "named_heads 'seq-len'; wanted a new option's name, as other-head"),
+        (NAMED.replace("other-head", "Other_head"), "named_heads 'Other_head'; wanted a new option's name"),
+    ],
+)
+def test_what_can_t_be_planted_or_named(tmp_path: Path, changed: str, line: str) -> None:
+    folder = write_set(tmp_path, FINDINGS.replace('title = "Made up"', changed))
+    assert line in refusal(folder)

@@ -448,8 +448,8 @@ def test_an_audit_of_partial_weights_imports_no_model_library(models: Models, tm
     path = cut_partial(models("gpt2"), tmp_path / "a.safetensors", query_key_tensors)
     script = """
 import sys, pytest
-status = pytest.main(["claims/self_hating_head", "-q", "-p", "no:cacheprovider", "--checkpoint", sys.argv[1], "--head", "L1H2",
-                      "--report-dir", sys.argv[2]])
+status = pytest.main(["claims/self_hating_head", "-q", "-p", "no:cacheprovider", "--checkpoint", sys.argv[1],
+                      "--head", "L1H2", "--report-dir", sys.argv[2]])
 assert status in (0, 1), status
 """
     if not (ROOT / "claims").is_dir():
