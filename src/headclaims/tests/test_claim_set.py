@@ -221,7 +221,7 @@ def test_thresholds_of_no_claim(tmp_path: Path) -> None:
 def test_a_score_to_look_for_that_nobody_registered(tmp_path: Path, auto: str) -> None:
     folder = write_set(tmp_path, FINDINGS.replace("[claims.first]", f"auto = {auto}\n[claims.first]"))
     assert refusal(folder).startswith(f"{folder}/findings.toml: auto ")
-    assert refusal(folder).endswith("wanted lowest or highest of one of category score")
+    assert refusal(folder).endswith("wanted lowest or highest of one of category score, prefix matching")
 
 
 def test_a_score_that_an_author_registered_can_be_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
