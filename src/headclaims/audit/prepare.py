@@ -130,8 +130,7 @@ def auto_head(workspace: Workspace, auto: Auto) -> Head:
     ((end, name),) = auto.items()
     pick: Callable[[np.ndarray], np.intp] = np.argmin if end == "lowest" else np.argmax
     try:
-        on_repeats = workspace.auto_on == "repeated prompts"
-        prompts: Any = marked(workspace, "choosing") if on_repeats else workspace.choosing_prompts
+        prompts: Any = marked(workspace, "choosing") if workspace.on_repeats else workspace.choosing_prompts
         heads, scores = HEAD_SCORES[name](workspace, prompts)
     except NotAssessable as error:
         raise BadInput(f"--head auto: cannot be chosen on this evidence: {error}") from error
@@ -148,7 +147,7 @@ def check_device(name: str) -> str:
 
 
 def _check_prompts(workspace: Workspace) -> None:
-    """Raise BadInput where prompts of this length or of these words can't be made."""
+    """Raise BadInput where prompts can't be made of this length, or of these words where heads are looked for on such."""
     checkpoint, settings = workspace.checkpoint, workspace.settings
     if Capability.INTERVENTIONS in checkpoint.lacks:
         return  # prompts were recorded, or there are none
@@ -157,7 +156,8 @@ def _check_prompts(workspace: Workspace) -> None:
             f"--seq-len {settings.seq_len}: the context of {checkpoint.spec} is {checkpoint.sizes.n_ctx} tokens"
         )
     try:
-        _ = workspace.words, checkpoint.bos
+        _ = workspace.on_repeats or workspace.words
     except NotAssessable as error:
         words = settings.words or workspace.lists.default
         raise BadInput(f"--words {words}: {error}") from error
+    _ = checkpoint.bos

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from headclaims.audit.audit import Audit
     from headclaims.audit.workspace import Workspace
 
-PROMPTS_AT_ONCE = 8
+FEWEST_AT_ONCE = 8
 GAUSSIAN_DRAWS = 199
 MOST_RUN = 24
 """Other heads without whom the model is run: enough for a p below 0.05."""
@@ -88,17 +88,19 @@ def marked_arrays(checkpoint: Checkpoint, prompts: MarkedPrompts, heads: Sequenc
 
 def _patterns(checkpoint: Checkpoint, prompts: MarkedPrompts, heads: Sequence[Head]) -> Iterator[tuple[slice, Tensor]]:
     """Yield patterns [prompt, head, query, key] of heads, a few prompts at a time."""
-    n = len(next(iter(prompts.marks.values())))
     layers = sorted({head.layer for head in heads})
+    if prompts.tokens is None:
+        recorded = checkpoint.attention_layers()
+        at, index = [recorded.index(head.layer) for head in heads], [head.index for head in heads]
+        for place, number in enumerate(np.asarray(prompts.numbers).tolist()):
+            yield slice(place, place + 1), checkpoint.recorded_patterns(number)[at, index][None]
+        return
     names = [pattern_name(layer) for layer in layers]
-    for start in track(range(0, n, PROMPTS_AT_ONCE), "attention on repeated prompts"):
-        some = slice(start, start + PROMPTS_AT_ONCE)
-        if prompts.tokens is None:
-            every = checkpoint.attention_patterns(None)[:, torch.from_numpy(np.asarray(prompts.numbers)[some])]
-            by_layer = dict(zip(checkpoint.attention_layers(), every, strict=True))
-        else:
-            run = checkpoint.run(torch.from_numpy(prompts.tokens[some]), record=names)
-            by_layer = {layer: run[name] for layer, name in zip(layers, names, strict=True)}
+    at_once = checkpoint.sizes.prompts_at_once(prompts.tokens.shape[1], FEWEST_AT_ONCE)
+    for start in track(range(0, len(prompts.tokens), at_once), "attention on repeated prompts"):
+        some = slice(start, start + at_once)
+        run = checkpoint.run(torch.from_numpy(prompts.tokens[some]), record=names)
+        by_layer = dict(zip(layers, (run[name] for name in names), strict=True))
         yield some, torch.stack([by_layer[head.layer][:, head.index] for head in heads], dim=1)
 
 

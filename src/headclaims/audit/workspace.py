@@ -29,7 +29,7 @@ from headclaims.prompts.category import (
     recorded_prompts,
     target_mask,
 )
-from headclaims.prompts.repeated import plain_tokens
+from headclaims.prompts.repeated import COPY, plain_tokens, recorded_marks
 from headclaims.prompts.words import WordList, WordLists
 
 FEWEST_AT_ONCE = 8
@@ -85,13 +85,18 @@ class Workspace:
         Under `--head auto`, where the head was not chosen on another word list, they are the half that it was not
         chosen on.
         """
-        halved = self.auto_on == "category prompts" and self.settings.head == "auto" and self.choosing_words is None
+        halved = not self.on_repeats and self.settings.head == "auto" and self.choosing_words is None
         return self.all_prompts.halves()[1] if halved else self.all_prompts
+
+    @property
+    def on_repeats(self) -> bool:
+        """Whether heads are looked for on prompts that repeat themselves, rather than on category prompts."""
+        return self.auto_on == "repeated prompts"
 
     @property
     def halves_repeats(self) -> bool:
         """Whether repeated prompts are halved: the head was looked for on one half, and is judged on the other."""
-        return self.settings.head == "auto" and self.auto_on == "repeated prompts"
+        return self.settings.head == "auto" and self.on_repeats
 
     @cached_property
     def plain_tokens(self) -> np.ndarray:
@@ -163,13 +168,13 @@ class Workspace:
     def about(self, head: Head | None = None) -> Workspace:
         """Return the workspace of the recording that tells most of a head, where the evidence has several.
 
-        That is, of those with the head's layer, the one of most rows with kin; of equal ones that of most heads, then
-        of most prompts. Without a head it is the one of most rows with kin of all.
+        That is, of those with the head's layer, the one of most rows that tell of heads (`_rows_that_tell`); of equal
+        ones that of most heads, then of most prompts. Without a head it is the one of most such rows of all.
         """
 
         def worth(view: Workspace) -> tuple[bool, int, int, int]:
             layers, prompts = view.checkpoint.attention_layers(), view.checkpoint.recorded_tokens or []
-            return head is None or head.layer in layers, view._rows_with_kin, len(layers), len(prompts)
+            return head is None or head.layer in layers, view._rows_that_tell, len(layers), len(prompts)
 
         return max(self._by_recording, key=worth) if self._by_recording else self
 
@@ -178,8 +183,11 @@ class Workspace:
         return [replace(self, checkpoint=checkpoint) for checkpoint in self.checkpoint.recordings]
 
     @cached_property
-    def _rows_with_kin(self) -> int:
+    def _rows_that_tell(self) -> int:
+        """How many rows of the prompts have what heads are looked for by: kin, or an earlier copy of their token."""
         try:
+            if self.on_repeats:
+                return recorded_marks(self.checkpoint.recorded_tokens or []).rows_with(COPY)
             prompts = self.all_prompts
         except NotAssessable:
             return 0
@@ -256,7 +264,7 @@ class Workspace:
         """How many prompts of which length, or why there are none."""
         recorded = self.checkpoint.recorded_tokens
         if recorded is not None:
-            return _in_words(recorded, self.word_list)
+            return _in_words(recorded, None if self.on_repeats else self.word_list)
         if Capability.TOKENS in self.checkpoint.lacks:
             return "none"
         instead = ", begun with EOS as there is no BOS" if self.checkpoint.prompts_begin_with == "EOS" else ""
@@ -270,11 +278,15 @@ class Workspace:
         if recorded is not None:
             there = {unicodedata.normalize("NFC", token) for prompt in recorded for token in prompt[1:]}
             absent = [word for word in self.word_list.words if " " + word not in there]
-            return [f"words: {n - len(absent)} of {n} are in the recorded prompts"] if absent else []
+            said = absent and not self.on_repeats
+            return [f"words: {n - len(absent)} of {n} are in the recorded prompts"] if said else []
         if Capability.INTERVENTIONS in self.checkpoint.lacks:
             return []
         lacking = self.word_list.lacking(self.checkpoint.single_token)
-        return [f"words: {len(self.words.words)} of {n} count; {', '.join(lacking)}"] if lacking else []
+        try:
+            return [f"words: {len(self.words.words)} of {n} count; {', '.join(lacking)}"] if lacking else []
+        except NotAssessable as error:
+            return [f"words: {error}"]
 
     @property
     def chosen_on(self) -> str | None:
@@ -286,11 +298,16 @@ class Workspace:
         return "one half of the prompts" if self.choosing_words is None else f"the words {self.choosing_words.name}"
 
 
-def _in_words(recorded: Sequence[Sequence[str]], words: WordList) -> str:
-    """Return how many recorded prompts there are, of how many tokens, and what being without BOS means for scores."""
+def _in_words(recorded: Sequence[Sequence[str]], words: WordList | None) -> str:
+    """Return how many recorded prompts there are, of how many tokens, and what being without BOS means for scores.
+
+    `words` is None where no scores of words are taken.
+    """
     lengths = sorted({len(prompt) for prompt in recorded})
     tokens = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
     said = f"{len(recorded)} x {tokens}, recorded"
+    if words is None:
+        return said
     left_out = sum(begins_with_word(words, prompt) for prompt in recorded)
     if left_out:
         said += f"; {left_out} left out, which begin with a word of the list"

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from headclaims.checkpoint.interface import Capability, Checkpoint, Graph, Head, Source
 from headclaims.checkpoint.joined import JoinedFile, Member, check_one_model
+from headclaims.checkpoint.ov_weights import OVWeights
 from headclaims.checkpoint.partial import PartialWeights
 from headclaims.checkpoint.recorded import RecordedAttention
 from headclaims.checkpoint.recorded_graph import RecordedGraph
@@ -24,13 +25,14 @@ from headclaims.errors import BadCheckpoint, NotAssessable
 
 MODEL_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 KIND_OF = {kind.kind: kind for kind in (PartialWeights, RecordedAttention, RecordedGraph)}
-OF_WEIGHTS = {Capability.SCORES, Capability.QK, Capability.EMBEDDING}
+OF_WEIGHTS = {Capability.SCORES, Capability.QK, Capability.OV, Capability.EMBEDDING}
 NOTHING = {
     Capability.TOKENS: "none of the files holds tokens",
     Capability.ATTENTION: "none of the files holds attention",
     Capability.INTERVENTIONS: "the files hold no model that runs",
     Capability.SCORES: "none of the files holds weights",
     Capability.QK: "none of the files holds weights",
+    Capability.OV: "none of the files holds weights",
     Capability.EMBEDDING: "none of the files holds weights",
     Capability.GRAPH: "no recorded graph, and no model to derive one from",
 }
@@ -194,34 +196,41 @@ class Bundle(Checkpoint):
             raise self._lacking(Capability.ATTENTION)
         return self._recording
 
-    @property
-    def _qk(self) -> PartialWeights:
-        if self._weights is None:
-            raise self._lacking(Capability.QK)
+    def _of_weights(self, capability: Capability) -> PartialWeights:
+        """Return the weights of all files as one; raises NotAssessable where none holds what is asked for."""
+        self.require(capability)
+        assert self._weights is not None
         return self._weights
 
     def qk_layers(self) -> list[int]:
         """Return the layers whose query and key weights are in the files."""
-        return self._qk.qk_layers()
+        return self._of_weights(Capability.QK).qk_layers()
 
     def qk_weights(self, layer: int) -> QKWeights:
         """Return a layer's query and key weights."""
-        return self._qk.qk_weights(layer)
+        return self._of_weights(Capability.QK).qk_weights(layer)
+
+    def ov_layers(self) -> list[int]:
+        """Return the layers whose value and output weights are in the files."""
+        return self._of_weights(Capability.OV).ov_layers()
+
+    def ov_weights(self, layer: int) -> OVWeights:
+        """Return a layer's value and output weights."""
+        return self._of_weights(Capability.OV).ov_weights(layer)
 
     @property
     def free_dimensions(self) -> int:
         """Dimension of the space of W_Q's columns."""
-        return self._qk.free_dimensions
+        return self._of_weights(Capability.QK).free_dimensions
 
     def rotation(self, layer: int, offset: int) -> Float[Tensor, "d_head d_head"] | None:
         """Return a layer's rotation of a key so many positions before its query; None where not rotary."""
-        return self._qk.rotation(layer, offset)
+        return self._of_weights(Capability.QK).rotation(layer, offset)
 
     @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
         """Token embedding of the files."""
-        self.require(Capability.EMBEDDING)
-        return self._qk.W_E
+        return self._of_weights(Capability.EMBEDDING).W_E
 
     def embed_alone_at(
         self,
@@ -231,13 +240,11 @@ class Bundle(Checkpoint):
         attention: Float[Tensor, "before d_model"],
     ) -> Float[Tensor, "layer token d_model"]:
         """Compute the embedding and MLPs from the files' tensors."""
-        self.require(Capability.EMBEDDING)
-        return self._qk.embed_alone_at(tokens, layers, position, attention)
+        return self._of_weights(Capability.EMBEDDING).embed_alone_at(tokens, layers, position, attention)
 
     def embedding_inputs(self, layer: int) -> dict[str, torch.Tensor | str]:
         """Return the files' embedding and the MLPs before the layer."""
-        self.require(Capability.EMBEDDING)
-        return self._qk.embedding_inputs(layer)
+        return self._of_weights(Capability.EMBEDDING).embedding_inputs(layer)
 
     def _lacking(self, capability: Capability) -> NotAssessable:
         return NotAssessable(f"needs {capability.value}: {self.lacks.get(capability, 'the files hold no tokenizer')}")

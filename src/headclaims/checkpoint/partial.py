@@ -165,8 +165,11 @@ class PartialWeights(Checkpoint):
     @property
     def gives(self) -> str:
         """What the file holds, in words."""
-        with_embedding = "" if Capability.EMBEDDING in self.lacks else ", and the embedding"
-        return f"query and key weights of {in_words(self.qk_layers())}{with_embedding}"
+        qk, ov = self.qk_layers(), self.ov_layers()
+        held = [f"query and key weights of {in_words(qk)}"] if qk or not ov else []
+        held += [f"value and output weights of {in_words(ov)}"] if ov else []
+        held += [] if Capability.EMBEDDING in self.lacks else ["the embedding"]
+        return ", and ".join(held)
 
     @cached_property
     def identity(self) -> str:

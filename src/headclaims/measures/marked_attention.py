@@ -79,12 +79,16 @@ def marked_attention(
     marks: Mapping[str, Bool[np.ndarray, "prompt query key"]],
     patterns: Iterable[tuple[slice, Float[Tensor, "_ head query key"]]],
 ) -> MarkedAttention:
-    """Sum the attention of heads to marked keys; `patterns` yields batches (slice of the prompts, their patterns)."""
+    """Sum the attention of heads to marked keys; `patterns` yields batches (slice of the prompts, their patterns).
+
+    A batch of prompts that end before the longest has no more rows than they.
+    """
     n = len(next(iter(marks.values())))
     sums = {name: np.zeros((len(heads), n)) for name in marks}
     for some, pattern in patterns:
         for name, mark in marks.items():
-            chosen = torch.from_numpy(mark[some]).to(pattern.device)
+            length = pattern.shape[-1]
+            chosen = torch.from_numpy(mark[some, :length, :length]).to(pattern.device)
             sums[name][:, some] = torch.einsum("phqk,pqk->hp", pattern.float(), chosen.float()).cpu().numpy()
     rows = {name: mark.any(axis=2).sum(axis=1).astype(float) for name, mark in marks.items()}
     return MarkedAttention(tuple(heads), sums, rows)

@@ -24,7 +24,7 @@ TARGET, COPY, PLACE, PREVIOUS = "target", "copy", "place", "previous"
 
 @dataclass(frozen=True)
 class MarkedPrompts:
-    """Prompts of equal length, with marks on some keys of some rows.
+    """Prompts with marks on some keys of some rows; those made here are of equal length, recorded ones need not be.
 
     `tokens` are the checkpoint's ids, None where prompts were recorded elsewhere; `marks` by name [prompt, query, key]:
 
@@ -40,6 +40,10 @@ class MarkedPrompts:
     marks: Mapping[str, Bool[np.ndarray, "prompt query key"]]
     second: Bool[np.ndarray, "prompt position"] | None = None
     numbers: Int[np.ndarray, " prompt"] | None = None
+
+    def rows_with(self, mark: str) -> int:
+        """Return how many rows of all prompts have a marked key."""
+        return int(self.marks[mark].any(axis=2).sum())
 
     @property
     def target_tokens(self) -> Int[np.ndarray, "prompt query"]:
@@ -171,19 +175,19 @@ def plain_tokens(
 def recorded_marks(recorded: Sequence[Sequence[str]], some: slice = slice(None)) -> MarkedPrompts:
     """Mark recorded prompts, or some: a row whose token occurred before has its earlier copies, and their successors.
 
-    A successor may be the row itself, where a token stands twice in a row. Raises NotAssessable where prompts differ
-    in length, or no token occurs twice.
+    A successor may be the row itself, where a token stands twice in a row. Prompts may be of different lengths: beyond
+    the end of a shorter one nothing is marked. Raises NotAssessable where no token occurs twice.
     """
-    lengths = {len(prompt) for prompt in recorded}
-    if len(lengths) != 1:
-        raise NotAssessable(f"recorded prompts of {sorted(lengths)} tokens; wanted prompts of equal length")
-    length, numbers = lengths.pop(), np.arange(len(recorded))[some]
-    texts = np.array([list(recorded[number]) for number in numbers], dtype=object)
-    copy = (texts[:, :, None] == texts[:, None, :]) & np.tri(length, k=-1, dtype=bool)
+    numbers = np.arange(len(recorded))[some]
+    length = max(len(recorded[number]) for number in numbers)
+    copy, target, previous = np.zeros((3, len(numbers), length, length), dtype=bool)
+    for place, number in enumerate(numbers.tolist()):
+        texts = np.array(recorded[number], dtype=object)
+        n = len(texts)
+        copy[place, :n, :n] = (texts[:, None] == texts[None, :]) & np.tri(n, k=-1, dtype=bool)
+        previous[place, :n, :n] = np.eye(n, k=-1, dtype=bool)
+    target[:, :, 1:] = copy[:, :, :-1]
+    previous[:, :2] = False
     if not copy.any():
         raise NotAssessable("recorded prompts: no token occurs twice; wanted some that do")
-    target = np.zeros_like(copy)
-    target[:, :, 1:] = copy[:, :, :-1]
-    previous = np.broadcast_to(np.eye(length, k=-1, dtype=bool), copy.shape).copy()
-    previous[:, :2] = False
     return MarkedPrompts(None, {TARGET: target, COPY: copy, PREVIOUS: previous}, numbers=numbers)

@@ -21,6 +21,7 @@ from headclaims.fleet.workers import audit
 from headclaims.tests.claims_run import SET
 from headclaims.tests.evidence_files import (
     CATEGORY_OF,
+    D_MODEL,
     HEADS,
     EvidenceParts,
     partial_weights,
@@ -98,11 +99,28 @@ def test_a_folder_gives_what_each_of_its_files_gives(tmp_path: Path) -> None:
     }
 
 
+def test_value_and_output_weights_may_lie_in_different_files(tmp_path: Path) -> None:
+    """Layer 1's output projection in a file of its own, which alone gives nothing."""
+    W_O = {"transformer.h.1.attn.c_proj.weight": torch.randn(D_MODEL, D_MODEL)}
+    both, apart = partial_weights(), partial_weights()
+    one = load(str(EvidenceParts(both.tensors | W_O, both.metadata).write(tmp_path / "one.safetensors")))
+    folder = write(tmp_path / "all", weights=apart, output=EvidenceParts(W_O, apart.metadata))
+    bundle = load(str(folder))
+    assert Capability.OV not in bundle.lacks
+    assert bundle.ov_layers() == [1]
+    for name in ("W_V", "W_O"):
+        assert torch.equal(getattr(bundle.ov_weights(1), name), getattr(one.ov_weights(1), name))
+    with pytest.raises(NotAssessable, match=r"needs ov: the file holds layers \[1\], not layer 0"):
+        bundle.ov_weights(0)
+    assert one.gives == "query and key weights of layers 0 to 2, and value and output weights of layer 1"
+
+
 def test_what_no_file_gives_is_not_assessable(tmp_path: Path) -> None:
     bundle = load(str(write(tmp_path / "a", graph=recorded_graph())))
     calls: dict[Callable[[], Any], str] = {
         lambda: bundle.recorded_patterns(0): "none of the files holds attention",
         lambda: bundle.qk_weights(1): "none of the files holds weights",
+        lambda: bundle.ov_weights(1): "none of the files holds weights",
         lambda: bundle.W_E: "none of the files holds weights",
         lambda: bundle.run(torch.zeros(1, 3, dtype=torch.int64)): "the files hold no model that runs",
         lambda: bundle.single_token(" red"): "the files hold no tokenizer",
@@ -338,7 +356,7 @@ def test_an_audit_of_a_bundle_is_what_audits_of_its_files_say(tmp_path: Path) ->
 def test_real_gpt2_small_in_one_folder() -> None:
     """Both category prompts of layer 1 are one recording, and the sentences, without BOS, another."""
     bundle = load(str(FOLDER))
-    assert bundle.capabilities == CAPABILITIES
+    assert set(bundle.capabilities) == {*CAPABILITIES, Capability.OV}
     assert [len(prompt) for prompt in bundle.recorded_tokens or []] == [128, 64]
     assert bundle.attention_layers() == [1]
     views = [(view.attention_layers(), [len(p) for p in view.recorded_tokens or []]) for view in bundle.recordings]

@@ -12,6 +12,7 @@ from headclaims.checkpoint.interface import Head
 from headclaims.checkpoint.planted.constructions import constructions
 from headclaims.checkpoint.planted.induction.counterfeits import COUNTERFEITS, folder
 from headclaims.checkpoint.planted.induction.weights import CONTEXT, frequencies
+from headclaims.checkpoint.planted.vocabulary import vocabulary
 from headclaims.claim.claim_set import ClaimSet
 from headclaims.prompts.repeated import plain_tokens, repeated_prompts
 from headclaims.tests.claims_run import ROOT, ClaimsRun, complaint, run_claims
@@ -60,9 +61,16 @@ def test_the_planted_head_attends_as_derived_by_transformers_alone() -> None:
         assert second[prompt, 4, rows, np.arange(2, 34)].mean() == pytest.approx(0.98, abs=0.02)
         assert second[prompt, 4, 2:33, 0].mean() == pytest.approx(0.97, abs=0.02)
         assert first[prompt, 7, np.arange(2, 33), np.arange(1, 32)].min() > 0.99
-    logits = output.logits[0, int(33 + draw.gap_length[0]) : int(64 + draw.gap_length[0])].softmax(dim=-1)
+    predicted = output.logits[0, int(33 + draw.gap_length[0]) : int(64 + draw.gap_length[0])].softmax(dim=-1)
     following = torch.from_numpy(draw.words[0, 1:])
-    assert float(logits.gather(1, following[:, None]).mean()) == pytest.approx(0.66, abs=0.1)
+    # e^10 against the word's three variants, e^9.5 each, and 2,199 tokens of e^(10²/60) on average.
+    beside = 3 * np.exp(9.54) + 2199 * np.exp(100 / 60)
+    assert float(predicted.gather(1, following[:, None]).mean()) == pytest.approx(
+        np.exp(10) / (np.exp(10) + beside), abs=0.08
+    )
+    of_word = torch.tensor([-1, -1, *(form.word for form in vocabulary().forms)])
+    forms = (of_word[following][:, None] == of_word[None, :]).float()
+    assert float((predicted * forms).sum(dim=1).mean()) == pytest.approx(0.82, abs=0.08)
     with pytest.raises(KeyError):
         folder("made-up")
     assert set(COUNTERFEITS) < set(constructions()["induction"].names)

@@ -111,7 +111,7 @@ def test_two_words_of_one_token_count_once() -> None:
     """Under a tokenizer that folds case or spelling, two words may be one token."""
     import wordfreq
 
-    words = [word for word in wordfreq.top_n_list("en", 400) if word.isalpha()]
+    words = [word for word in wordfreq.top_n_list("en", 500) if word.isalpha()]
     ids = {f" {word}": number // 2 for number, word in enumerate(words)}
     found = plain_tokens(ids.get, words, "made/up")
     assert found.tolist() == list(range(len(words) // 2 + len(words) % 2))
@@ -126,6 +126,34 @@ def test_recorded_rows_have_all_their_copies_and_successors() -> None:
     assert marked(prompts, PREVIOUS, 0) == {2: [1], 3: [2], 4: [3], 5: [4]}
     with pytest.raises(NotAssessable, match="no token occurs twice"):
         recorded_marks([["a", "b", "c"]])
+
+
+def test_recorded_prompts_of_other_lengths_have_the_marks_that_each_has_alone() -> None:
+    texts = [["a", "b", "a"], ["c", "a", "c", "a", "b", "c"], ["a", "b"]]
+    together = recorded_marks(texts)
+    assert together.rows_with(COPY) == 1 + 3
+    for mark in (TARGET, COPY, PREVIOUS):
+        assert together.marks[mark].shape == (3, 6, 6)
+        for number, text in enumerate(texts[:2]):
+            assert marked(together, mark, number) == marked(recorded_marks([text]), mark, 0)
+        assert marked(together, mark, 2) == {}
+    assert recorded_marks(texts, slice(1, 3)).numbers is not None
+    assert recorded_marks(texts, slice(1, 3)).marks[COPY].shape == (2, 6, 6)
+
+
+def test_attention_of_a_shorter_prompt_counts_as_it_does_alone() -> None:
+    """Sums by prompt over all rows of two prompts of 6 and 4 tokens, by plain loops."""
+    prompts = recorded_marks([["a", "b", "a", "a", "c", "b"], ["a", "a", "b", "a"]])
+    generator = np.random.default_rng(1)
+    patterns = [np.tril(generator.random((1, 2, n, n))) for n in (6, 4)]
+    heads = [Head(0, 0), Head(0, 1)]
+    batches = [(slice(p, p + 1), torch.from_numpy(pattern)) for p, pattern in enumerate(patterns)]
+    found = marked_attention(heads, prompts.marks, batches)
+    for p, pattern in enumerate(patterns):
+        for index in range(2):
+            on = [pattern[0, index, i, j] for i, keys in marked(prompts, TARGET, p).items() for j in keys]
+            assert found.sums[TARGET][index, p] == pytest.approx(sum(on), abs=1e-6)
+    assert found.rows[TARGET].tolist() == [3, 2]
 
 
 def test_attention_to_marks_is_the_mean_over_rows() -> None:
