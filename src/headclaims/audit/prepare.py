@@ -147,7 +147,7 @@ def check_device(name: str) -> str:
 
 
 def _check_prompts(workspace: Workspace) -> None:
-    """Raise BadInput where prompts can't be made of this length, or of these words where heads are looked for on such."""
+    """Raise BadInput where prompts can't be made of this length, or, where heads are looked for by words, of these."""
     checkpoint, settings = workspace.checkpoint, workspace.settings
     if Capability.INTERVENTIONS in checkpoint.lacks:
         return  # prompts were recorded, or there are none

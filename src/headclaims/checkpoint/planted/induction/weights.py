@@ -41,8 +41,8 @@ nothing changes but the norm, by a part in fifty.
 diagonal and 10 times a cosine beside it: of all 2,199 tokens a word's own is the highest, its variants next. W_O W_U
 E W_V = const Σ u uᵀ is positive: its share is 1 but for noise. Attending to the target, the head raises its logit by
 10 nats and the mean plain token's by none (`writes-the-target`). A word has three variants, each within 0.3 of its
-code, which get 10 √(1 − 0.3²) = 9.5 nats: of e^10 + 3 e^9.5 against 2,199 e^(10²/60) the word's forms have 0.82, and
-the target itself 0.32. Without the head a loss of ln(1/0.32) = 1.1 becomes ln 2199 = 7.7 in the second half, and
+code, which get 10 √(1 − 0.3²) = 9.5 nats: of e^10 + 3 e^9.5 against 2,199 e^(10²/60) the word's forms have 0.85, and
+the target itself 0.29. Without the head a loss of ln(1/0.29) = 1.2 becomes ln 2199 = 7.7 in the second half, and
 nothing is lost in the first, where it attends to BOS, which has no I.
 
 **Other heads**: duplicate-token heads (queries and keys I), fixed lags of 2, 3, 5 and 8, BOS, uniform and Gaussian
