@@ -18,7 +18,7 @@ from torch import Tensor
 from headclaims.cache import Input
 from headclaims.checkpoint.interface import Checkpoint, Edit, Head, pattern_name
 
-PROMPTS_AT_ONCE = 8
+FEWEST_AT_ONCE = 8
 Through = Literal["keys", "queries"]
 """By what a head's pattern may change in a run without another head; the other is that of the clean run."""
 READ = {"keys": "hook_q", "queries": "hook_k"}
@@ -30,6 +30,7 @@ class HeadRuns:
 
     def __init__(self, checkpoint: Checkpoint, tokens: Int[Tensor, "prompt position"]) -> None:
         self.checkpoint, self.tokens = checkpoint, tokens
+        self._held: dict[str, list[Tensor]] = {}
 
     def cache_inputs(self) -> dict[str, Input]:
         """Return what runs depend on: all of the model, and the tokens."""
@@ -37,8 +38,9 @@ class HeadRuns:
 
     @property
     def _batches(self) -> list[slice]:
-        n = len(self.tokens)
-        return [slice(start, min(start + PROMPTS_AT_ONCE, n)) for start in range(0, n, PROMPTS_AT_ONCE)]
+        n, length = self.tokens.shape
+        at_once = self.checkpoint.sizes.prompts_at_once(length, FEWEST_AT_ONCE)
+        return [slice(start, min(start + at_once, n)) for start in range(0, n, at_once)]
 
     @cached_property
     def _clean(self) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
@@ -75,18 +77,24 @@ class HeadRuns:
         """
         if observed.layer <= ablated.layer:
             raise ValueError(f"{observed.label} without {ablated.label}; wanted a head of an earlier layer ablated")
-        held = f"blocks.{observed.layer}.attn.{READ[through]}"
-        residual = self._clean[0]
+        held, name = f"blocks.{observed.layer}.attn.{READ[through]}", pattern_name(observed.layer)
         patterns = []
-        for some in self._batches:
-            start = (observed.layer, residual[observed.layer][some])
-            clean = self.checkpoint.run(self.tokens[some], record=[held], restart=start)[held]
+        for some, clean in zip(self._batches, self._clean_of(observed.layer, held), strict=True):
             edits = self._without(ablated) | {held: lambda _, clean=clean: clean}
-            name = pattern_name(observed.layer)
-            start = (ablated.layer, residual[ablated.layer][some])
+            start = (ablated.layer, self._clean[0][ablated.layer][some])
             run = self.checkpoint.run(self.tokens[some], edits, [name], restart=start)
             patterns.append(run[name][:, observed.index].float().cpu())
         return torch.cat(patterns)
+
+    def _clean_of(self, layer: int, name: str) -> list[Tensor]:
+        """Return an activation of a layer's attention in the clean run, by batch."""
+        if name not in self._held:
+            residual = self._clean[0][layer]
+            runs = (
+                self.checkpoint.run(self.tokens[s], record=[name], restart=(layer, residual[s])) for s in self._batches
+            )
+            self._held[name] = [run[name] for run in runs]
+        return self._held[name]
 
     @cached_property
     def clean_losses(self) -> Float[np.ndarray, "prompt next"]:
@@ -133,8 +141,9 @@ def direct_effects(
     scales = {layer: checkpoint.output_scale(layer) for layer in layers}
     further = [name for name in scales.values() if name is not None]
     effects = np.zeros((len(heads), len(tokens)))
-    for start in range(0, len(tokens), PROMPTS_AT_ONCE):
-        some = slice(start, start + PROMPTS_AT_ONCE)
+    at_once = checkpoint.sizes.prompts_at_once(tokens.shape[1], FEWEST_AT_ONCE)
+    for start in range(0, len(tokens), at_once):
+        some = slice(start, start + at_once)
         names = [*(output_name(layer) for layer in layers), *further, "ln_final.hook_scale"]
         run = {name: value.float().cpu() for name, value in checkpoint.run(tokens[some], record=names).items()}
         wanted = torch.from_numpy(target_tokens[some])
