@@ -12,6 +12,10 @@ class BadCheckpoint(BadInput):
     """A checkpoint that is not there, is damaged, or is no evidence of a kind this suite reads."""
 
 
+class OfAnotherSet(BadCheckpoint):
+    """A checkpoint that one claim set has nothing to say of: its head is not there, or it is another's counterfeit."""
+
+
 class NotAssessable(ValueError):  # noqa: N818  # a verdict, not a failure
     """The evidence lacks what a measurement needs, or a precondition fails; the message is the reason."""
 

@@ -17,7 +17,7 @@ from headclaims.audit.workspace import Workspace
 from headclaims.cache import Cache, cache_folder
 from headclaims.checkpoint import CATEGORIES, default_spec, load
 from headclaims.checkpoint.interface import Capability, Checkpoint, Head, in_words
-from headclaims.errors import BadCheckpoint, BadInput, NotAssessable
+from headclaims.errors import BadCheckpoint, BadInput, NotAssessable, OfAnotherSet
 from headclaims.prompts.words import WordLists
 
 MOST_AHEAD = 1e-3
@@ -78,17 +78,21 @@ def open_workspace(
 
 
 def audits(workspace: Workspace, defaults: Defaults, targets: Sequence[Head] | None = None) -> list[Audit]:
-    """Return an audit of each target head; raises BadInput where there is none such.
+    """Return an audit of each target head; raises BadInput where there is none such, OfAnotherSet of the set's own.
 
     `targets` are given where another process has chosen them.
     """
     asked = workspace.settings.head
     chosen_by = "auto" if asked == "auto" else "option" if asked is not None else "default"
-    heads = (
-        list(targets)
-        if targets is not None
-        else choose_heads(workspace, asked or defaults.head_on(workspace.checkpoint), defaults.auto)
-    )
+    if targets is not None:
+        heads = list(targets)
+    elif asked is not None:
+        heads = choose_heads(workspace, asked, defaults.auto)
+    else:
+        try:
+            heads = choose_heads(workspace, defaults.head_on(workspace.checkpoint), defaults.auto)
+        except BadInput as error:
+            raise OfAnotherSet(str(error)) from error
     if workspace.settings.mutate is not None:
         from headclaims.checkpoint.mutate import mutate
 

@@ -15,7 +15,7 @@ import torch
 
 from headclaims.cache import cache_folder
 from headclaims.checkpoint.interface import Checkpoint
-from headclaims.errors import BadCheckpoint, BadInput
+from headclaims.errors import BadCheckpoint, BadInput, OfAnotherSet
 
 CATEGORIES = "categories"
 """The construction of planted checkpoints where a claim set names none."""
@@ -66,7 +66,7 @@ def _local(spec: str, path: Path, device: str, dtype: torch.dtype, construction:
         _, _, name = spec.partition(":")
         made = constructions()[construction]
         if spec != "planted" and name not in made.names:
-            raise BadCheckpoint(f"{spec}: no such counterfeit; planted:list prints those there are")
+            raise OfAnotherSet(f"{spec}: no such counterfeit of {construction}; planted:list prints those there are")
         name_for_readers = spec.replace(":", "-") if construction == CATEGORIES else f"{construction}-{name or spec}"
         checkpoint = load_full("planted", spec, name_for_readers, made.folder(name), device, dtype)
         checkpoint.construction = construction

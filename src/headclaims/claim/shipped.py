@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -35,6 +36,21 @@ def find_sets(names: Sequence[str] = ()) -> list[Path]:
     if not names:
         return list(shipped.values())
     return [shipped[name] if name in shipped else _folder(name, list(shipped)) for name in names]
+
+
+def declared_heads(folders: Sequence[Path]) -> dict[str, str]:
+    """Return the names of heads that an auditor may give, and what each is, as the sets' `findings.toml` have them.
+
+    A set that can't be read has none: it is refused, in one line, when it is read.
+    """
+    names: dict[str, str] = {}
+    for folder in folders:
+        try:
+            named = tomllib.loads((folder / FINDINGS_FILE).read_text(encoding="utf-8-sig"))["write_up"]["named_heads"]
+            names = {name: str(what) for name, what in named.items()} | names
+        except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+            continue
+    return names
 
 
 def _folder(name: str, shipped: Sequence[str]) -> Path:

@@ -15,8 +15,9 @@
     head = ["auto"]
     seed = [0, 1]
 
-Keys are the settings of an audit, as pytest's options have them (`seq_len` for `--seq-len`), and `set`: a claim set
-that ships, by name, or the folder of one; without it all that ship. `step` stands for the revision of a training run
+Keys are the settings of an audit, as pytest's options have them (`seq_len` for `--seq-len`), with the heads that its
+claim sets let an auditor name, and `set`: a claim set that ships, by name, or the folder of one; without it all that
+ship. `step` stands for the revision of a training run
 with published steps, or for `{step}` in the path of a local checkpoint.
 """
 
@@ -32,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from headclaims.audit.settings import Settings, as_arguments, kind_of
-from headclaims.claim.shipped import find_sets
+from headclaims.claim.shipped import declared_heads, find_sets
 from headclaims.errors import BadInput
 
 KEYS: dict[str, type] = {"set": str, "step": int} | {
@@ -64,7 +65,9 @@ class Job:
     @property
     def options(self) -> list[str]:
         """The audit's settings, as pytest's options."""
-        return as_arguments({key: value for key, value in self.about.items() if key not in OURS})
+        settings = {key: value for key, value in self.about.items() if key in KEYS and key not in OURS}
+        heads = {key: value for key, value in self.about.items() if key not in KEYS and key not in OURS}
+        return as_arguments(settings) + [f"--{key.replace('_', '-')}={value}" for key, value in heads.items()]
 
     @property
     def claim_sets(self) -> list[Path]:
@@ -102,7 +105,8 @@ class Plan:
         report_dir = content.get("report_dir", f"reports/{path.stem}")
         if not isinstance(report_dir, str) or not report_dir:
             raise BadInput(f"{path}: report_dir {report_dir!r}; wanted the path of a folder")
-        settings = _table(path, "[settings]", content.get("settings", {}))
+        keys = KEYS | _named_heads(content)
+        settings = _table(path, "[settings]", content.get("settings", {}), keys)
         jobs: dict[str, Job] = {}
         for kind in ("audit", "rule"):
             listed = content.get(kind, [])
@@ -110,7 +114,7 @@ class Plan:
                 raise BadInput(f"{path}: {kind}; wanted tables [[{kind}]]")
             for number, entry in enumerate(listed, start=1):
                 where = f"[[{kind}]] {number}"
-                for about in _multiplied(path, where, settings | _table(path, where, entry, lists=kind == "rule")):
+                for about in _multiplied(path, where, settings | _table(path, where, entry, keys, kind == "rule")):
                     job = Job(about)
                     jobs[job.name] = job
                     if len(jobs) > MOST_AUDITS:
@@ -130,19 +134,33 @@ def _check_set(path: Path, name: str | None) -> None:
         raise BadInput(f"{path}: {error}") from error
 
 
-def _table(path: Path, where: str, given: Any, lists: bool = False) -> dict[str, Any]:
+def _named_heads(content: Mapping[str, Any]) -> dict[str, type]:
+    """Return a key for each head that an auditor may name by some set that ships, or that the plan is of."""
+    listed = [content.get(kind) for kind in ("settings", "audit", "rule")]
+    tables = [one for some in listed for one in (some if isinstance(some, list) else [some]) if isinstance(one, dict)]
+    given = [table["set"] for table in tables if "set" in table]
+    folders = find_sets()
+    for name in (one for some in given for one in (some if isinstance(some, list) else [some])):
+        try:
+            folders += find_sets([str(name)])
+        except BadInput:
+            continue  # it is refused below
+    return {name.replace("-", "_"): str for name in declared_heads(folders)}
+
+
+def _table(path: Path, where: str, given: Any, keys: Mapping[str, type], lists: bool = False) -> dict[str, Any]:
     """Return a table of the plan, each value checked for its type; in a rule a value may be a list."""
     if not isinstance(given, dict):
         raise BadInput(f"{path}: {where}: {given!r}; wanted a table")
     for key, value in given.items():
-        if key not in KEYS:
-            raise BadInput(f"{path}: {where}: unknown key {key!r}; wanted some of {', '.join(KEYS)}")
+        if key not in keys:
+            raise BadInput(f"{path}: {where}: unknown key {key!r}; wanted some of {', '.join(keys)}")
         if key == "step" and value == "published" and lists:
             continue
         values = value if lists and isinstance(value, list) else [value]
-        if not values or not all(type(one) is KEYS[key] for one in values):
+        if not values or not all(type(one) is keys[key] for one in values):
             raise BadInput(
-                f"{path}: {where}: {key} {value!r}; wanted {KEYS[key].__name__}{' or a list' if lists else ''}"
+                f"{path}: {where}: {key} {value!r}; wanted {keys[key].__name__}{' or a list' if lists else ''}"
             )
     return given
 

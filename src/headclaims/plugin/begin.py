@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from headclaims.audit.prepare import audits, open_workspace
 from headclaims.audit.settings import Settings
 from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.claim.claim_set import ClaimSet
-from headclaims.errors import BadInput
+from headclaims.errors import BadInput, OfAnotherSet
 from headclaims.plugin.ledger import Ledgers
 from headclaims.plugin.options import left_out, read_named_heads, read_settings
 from headclaims.plugin.session import Session, SetRun
@@ -32,7 +33,7 @@ def begin(config: pytest.Config, folders: Sequence[Path]) -> int | None:
             settings = read_settings(config)
             sets = [ClaimSet.read(folder) for folder in folders]
             if settings.checkpoint == "planted:list":
-                print(counterfeit_list(sets[0].defaults.construction))
+                print(*map(counterfeit_list, dict.fromkeys(one.defaults.construction for one in sets)), sep="\n\n")
                 return 0
             session = open_session(config, settings, sets)
     except Exception as error:
@@ -43,6 +44,8 @@ def begin(config: pytest.Config, folders: Sequence[Path]) -> int | None:
     config.pluginmanager.register(Stages(session), "headclaims-stages")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Ledgers(session, config), "headclaims-ledgers")
+        for folder, reason in session.without.items():
+            print(f"headclaims {__version__}: {folder.name} left out: {reason}", flush=True)
         for run in session.runs:
             why = f" ({run.workspace.why})" if run.workspace.why else ""
             labels = ", ".join(audit.target.label for audit in run.audits[:3])
@@ -55,22 +58,40 @@ def begin(config: pytest.Config, folders: Sequence[Path]) -> int | None:
 
 
 def open_session(config: pytest.Config, settings: Settings, sets: Sequence[ClaimSet]) -> Session:
-    """Load the checkpoint once for all sets and choose the heads; a worker of pytest-xdist takes what was settled."""
+    """Load the checkpoint once for all sets and choose the heads; a worker of pytest-xdist takes what was settled.
+
+    Of several sets those that have nothing to say of the checkpoint are left out.
+    """
     if settings.mutate is not None and len(sets) > 1:
         raise BadInput(f"--mutate {settings.mutate}: {len(sets)} claim sets; wanted one, whose target is changed")
     settled = getattr(config, "workerinput", {}).get("headclaims", {})
-    checkpoint: Checkpoint | None = None
-    runs = []
+    runs: list[SetRun] = []
+    without: dict[Path, OfAnotherSet] = {}
     for claim_set in sets:
-        given = settled.get(claim_set.name, {})
-        named = read_named_heads(config, claim_set.write_up.named_heads)
-        workspace = open_workspace(
-            settings, claim_set.word_lists, claim_set.defaults, checkpoint, given.get("default"), named
-        )
-        checkpoint = workspace.checkpoint
-        targets = [Head(*head) for head in given["targets"]] if "targets" in given else None
-        runs.append(SetRun(claim_set, workspace, audits(workspace, claim_set.defaults, targets)))
-    return Session(settings, runs, left_out(config))
+        checkpoint = runs[-1].workspace.checkpoint if runs else None
+        try:
+            runs.append(_open_set(config, settings, claim_set, settled.get(claim_set.name, {}), checkpoint))
+        except OfAnotherSet as error:
+            without[claim_set.folder] = error
+    if not runs:
+        raise next(iter(without.values()))
+    return Session(settings, runs, left_out(config), {folder: str(error) for folder, error in without.items()})
+
+
+def _open_set(
+    config: pytest.Config,
+    settings: Settings,
+    claim_set: ClaimSet,
+    settled: Mapping[str, Any],
+    checkpoint: Checkpoint | None,
+) -> SetRun:
+    """Choose a set's heads, on a checkpoint that another set has loaded where it is the same."""
+    named = read_named_heads(config, claim_set.write_up.named_heads)
+    workspace = open_workspace(
+        settings, claim_set.word_lists, claim_set.defaults, checkpoint, settled.get("default"), named
+    )
+    targets = [Head(*head) for head in settled["targets"]] if "targets" in settled else None
+    return SetRun(claim_set, workspace, audits(workspace, claim_set.defaults, targets))
 
 
 def counterfeit_list(construction: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headclaims.audit.settings import Settings, description, is_switch, kind_of, metavar, option
-from headclaims.claim.shipped import FINDINGS_FILE
+from headclaims.claim.shipped import declared_heads
 from headclaims.errors import BadInput
 
 if TYPE_CHECKING:
@@ -35,24 +34,12 @@ def add_options(parser: pytest.Parser, config: pytest.Config) -> None:
 def add_named_heads(parser: pytest.Parser, config: pytest.Config, folders: Sequence[Path]) -> None:
     """Add an option and an ini key for each head that claim sets let an auditor name, unless its name is taken."""
     group = parser.getgroup("headclaims")
-    for name, what in _declared(folders).items():
+    for name, what in declared_heads(folders).items():
         parser.addini(_key(name.replace("-", "_")), f"as --{name}", default=None)
         try:
             group.addoption(f"--{name}", dest=_key(name), default=None, metavar="LxHy", help=what)
         except (ValueError, argparse.ArgumentError):
             config.stash[TAKEN].append(name)
-
-
-def _declared(folders: Sequence[Path]) -> dict[str, str]:
-    """Return the names that sets' `findings.toml` have; a set that can't be read is refused later, by one line."""
-    names: dict[str, str] = {}
-    for folder in folders:
-        try:
-            named = tomllib.loads((folder / FINDINGS_FILE).read_text(encoding="utf-8-sig"))["write_up"]["named_heads"]
-            names = {name: str(what) for name, what in named.items()} | names
-        except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
-            continue
-    return names
 
 
 def read_named_heads(config: pytest.Config, names: Iterable[str]) -> dict[str, Head]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class Session:
     settings: Settings
     runs: Sequence[SetRun]
     notices: Sequence[str] = ()
+    without: Mapping[Path, str] = field(default_factory=dict)
+    """Folders of sets that have nothing to say of the checkpoint, with the reason: their tests are not collected."""
     parameters: dict[Path, list[AuditParameter]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,6 +63,10 @@ class Session:
         # Folders of sets are resolved; pytest leaves links in a path as they are.
         resolved = path.resolve()
         return next((run.claim_set for run in self.runs if run.claim_set.folder in (resolved, *resolved.parents)), None)
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Leave out the tests of a set that has nothing to say of the checkpoint."""
+        return True if collection_path.resolve() in self.without else None
 
     def pytest_report_header(self) -> list[str]:
         """Say what is audited."""

@@ -22,6 +22,8 @@ published.red = [" blue", " green"]
 [claims.second]
 statement = "The second holds"
 """
+NAMED = 'title = "Made up"\nnamed_heads = { other-head = "another" }'
+"""The title, and a head that an auditor may name."""
 THRESHOLDS = """\
 [first]
 gap = { relation = ">", value = 0 }

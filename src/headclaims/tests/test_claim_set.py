@@ -10,7 +10,7 @@ from headclaims.checkpoint.interface import Head
 from headclaims.claim.claim_set import ClaimSet, Limit, Reported, Statement
 from headclaims.errors import BadInput
 from headclaims.statistics.verdict import Threshold
-from headclaims.tests.small_sets import FINDINGS, TESTS, THRESHOLDS, small_set, write_set
+from headclaims.tests.small_sets import FINDINGS, NAMED, TESTS, THRESHOLDS, small_set, write_set
 
 HOMOLOGOUS = """
 [write_up.homologous]
@@ -294,7 +294,6 @@ def test_the_words_are_those_of_the_folder(tmp_path: Path) -> None:
 
 
 PLANTED = 'title = "Made up"\nplanted = { construction = "induction", head = "L1H4" }'
-NAMED = 'title = "Made up"\nnamed_heads = { other-head = "another" }'
 
 
 def test_a_set_names_its_planted_checkpoint_and_further_heads(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from headclaims.checkpoint.planted.induction.weights import CONTEXT, frequencies
 from headclaims.checkpoint.planted.vocabulary import vocabulary
 from headclaims.claim.claim_set import ClaimSet
 from headclaims.prompts.repeated import plain_tokens, repeated_prompts
-from headclaims.tests.claims_run import ROOT, ClaimsRun, complaint, run_claims
+from headclaims.tests.claims_run import ROOT, ClaimsRun, complaint, read_record, run_claims
+from headclaims.tests.evidence_files import recorded_attention, tiny_gpt2
 from headclaims.tests.real_gpt2 import FOLDER, WEIGHTS, needs_weights
+from headclaims.tests.word_lists import load_words
 from headclaims.trials.counterfeits import COUNTERFEITS_FILE, Expected, options, outcomes, unexpected
 
 SET = ROOT / "claims" / "induction_heads"
@@ -76,7 +78,59 @@ def test_the_planted_head_attends_as_derived_by_transformers_alone() -> None:
     assert set(COUNTERFEITS) < set(constructions()["induction"].names)
 
 
+def test_a_run_of_all_sets_leaves_out_one_whose_head_is_not_there(tmp_path: Path) -> None:
+    """Where no head was asked for; a head that was is audited by both."""
+    recorded_attention().write(tmp_path / "some.safetensors")
+    options = ("--verdicts-only", "-k", "prefix_matching or lowest")
+    some = ("--checkpoint", tmp_path / "some.safetensors", *options)
+    made = run_claims(*some, reports=tmp_path / "none", of="claims/")
+    assert made.first_line.endswith(
+        f"induction_heads left out: --head L5H5: {some[1]} has layers 0 to 2 with heads 0 to 7"
+    )
+    assert made.record["claim_set"]["name"] == "self_hating_head"
+    made = run_claims(*some, "--head", "L1H6", reports=tmp_path / "a", of="claims/")
+    records = {path.parent.parent.name: read_record(path) for path in (tmp_path / "a").rglob("claims.json")}
+    assert records.keys() == {"induction_heads", "self_hating_head"}
+    assert {record["target"]["label"] for record in records.values()} == {"L1H6"}
+    listed = run_claims("--checkpoint", "planted:list", reports=tmp_path / "c", of="claims/").stdout
+    for name in ("skew-driven", "copy-too"):
+        assert f"planted:{name} " in listed
+
+
 @pytest.mark.slow
+@pytest.mark.long
+def test_in_a_run_of_all_sets_planted_is_each_set_s_own(tmp_path: Path) -> None:
+    made = run_claims("--checkpoint", "planted", "--verdicts-only", reports=tmp_path / "b", of="claims/")
+    records = {path.parent.parent.name: read_record(path) for path in (tmp_path / "b").rglob("claims.json")}
+    assert made.status == 0, made.output
+    assert {name: record["target"]["label"] for name, record in records.items()} == {
+        "induction_heads": "L1H4",
+        "self_hating_head": "L1H5",
+    }
+    assert len({record["checkpoint"]["identity"] for record in records.values()}) == 2
+    made = run_claims("--checkpoint", "planted:copy-too", "--verdicts-only", reports=tmp_path / "c", of="claims/")
+    assert "self_hating_head left out: planted:copy-too: no such counterfeit of categories" in made.output
+    assert made.record["claim_set"]["name"] == "induction_heads"
+
+
+def test_a_model_without_words_of_categories_is_audited_by_what_needs_none(tmp_path: Path) -> None:
+    """260 common words, none of a category: repeated prompts can be made, but not E, whose terms are of categories."""
+    import wordfreq
+
+    of_categories = {word.lower() for name in ("write-up", "held-out") for word in load_words(name).words}
+    words = [word for word in wordfreq.top_n_list("en", 2000) if word.isalpha() and word not in of_categories][:260]
+    model = tiny_gpt2(tmp_path / "tiny", words, context=96)
+    made = by_set(tmp_path, "--checkpoint", model, "--head", "L1H1", "--verdicts-only")
+    lapsed = {name: claim["reason"] for name, claim in made.claims.items() if claim["verdict"] == "not assessable"}
+    assert set(lapsed) == {"copies", "copying-eigenvalues"}
+    assert all("categories" in reason for reason in lapsed.values())
+    refused = run_claims("--checkpoint", model, reports=tmp_path / "other")
+    assert refused.status == 2
+    assert complaint(refused).startswith("--words")
+
+
+@pytest.mark.slow
+@pytest.mark.long
 def test_all_claims_are_supported_on_the_planted_checkpoint_and_found_where_derived(tmp_path: Path) -> None:
     """Every claim with a null is distinctive; the previous-token head is the one that was planted."""
     made = by_set(tmp_path, "--checkpoint", "planted")

@@ -8,6 +8,7 @@ from headclaims.claim.new_set import write_new_set
 from headclaims.cli import main
 from headclaims.errors import BadInput
 from headclaims.fleet.plan import MISTRAL, PYTHIA, Plan
+from headclaims.tests.small_sets import FINDINGS, NAMED, write_set
 
 
 def plan(tmp_path: Path, text: str) -> Plan:
@@ -125,6 +126,37 @@ def test_steps_in_a_path(tmp_path: Path) -> None:
     found = plan(tmp_path, '[[rule]]\ncheckpoint = "runs/{step}/model"\nstep = [0, 100]').jobs
     assert [job.options for job in found] == [["--checkpoint", f"runs/{step}/model"] for step in (0, 100)]
     assert [job.about["step"] for job in found] == [0, 100]
+
+
+def test_heads_that_a_set_lets_an_auditor_name_are_keys(tmp_path: Path) -> None:
+    """Of a set that ships, and of one in a folder."""
+    write_set(tmp_path / "mine", FINDINGS.replace('title = "Made up"', NAMED))
+    found = plan(
+        tmp_path,
+        f"""
+        [[rule]]
+        set = "induction_heads"
+        checkpoint = "a"
+        previous_token_head = ["L0H1", "L0H2"]
+        [[audit]]
+        set = "{tmp_path}/mine"
+        checkpoint = "a"
+        seed = 3
+        other_head = "L2H0"
+        """,
+    )
+    assert [job.options for job in found.jobs] == [
+        ["--checkpoint", "a", "--seed", "3", "--other-head=L2H0"],
+        ["--checkpoint", "a", "--previous-token-head=L0H1"],
+        ["--checkpoint", "a", "--previous-token-head=L0H2"],
+    ]
+    assert len({job.name for job in found.jobs}) == 3
+    for text, says in (
+        ('[[audit]]\ncheckpoint = "a"\nother_head = "L2H0"', "unknown key 'other_head'"),
+        ('[[audit]]\ncheckpoint = "a"\nprevious_token_head = 4', "previous_token_head 4; wanted str"),
+    ):
+        with pytest.raises(BadInput, match=says):
+            plan(tmp_path, text)
 
 
 BAD = {
