@@ -1,6 +1,7 @@
 """The claims on induction heads: on the planted checkpoint and some counterfeits, and on real evidence in part."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,13 @@ CLAIMS = list(ClaimSet.read(SET).claims)
 def by_set(tmp_path: Path, *more: str | Path) -> ClaimsRun:
     """`pytest claims/induction_heads …`."""
     return run_claims(*more, reports=tmp_path / "reports", of="claims/induction_heads")
+
+
+def by_name(reports: Path) -> dict[str, dict[str, Any]]:
+    """The records of a folder by their claim set."""
+    found = [read_record(path) for path in reports.rglob("claims.json")]
+    assert len({record["claim_set"]["name"] for record in found}) == len(found)
+    return {record["claim_set"]["name"]: record for record in found}
 
 
 def test_expected_cells_name_every_counterfeit_and_claim() -> None:
@@ -89,7 +97,7 @@ def test_a_run_of_all_sets_leaves_out_one_whose_head_is_not_there(tmp_path: Path
     )
     assert made.record["claim_set"]["name"] == "self_hating_head"
     made = run_claims(*some, "--head", "L1H6", reports=tmp_path / "a", of="claims/")
-    records = {path.parent.parent.name: read_record(path) for path in (tmp_path / "a").rglob("claims.json")}
+    records = by_name(tmp_path / "a")
     assert records.keys() == {"induction_heads", "self_hating_head"}
     assert {record["target"]["label"] for record in records.values()} == {"L1H6"}
     listed = run_claims("--checkpoint", "planted:list", reports=tmp_path / "c", of="claims/").stdout
@@ -101,7 +109,7 @@ def test_a_run_of_all_sets_leaves_out_one_whose_head_is_not_there(tmp_path: Path
 @pytest.mark.long
 def test_in_a_run_of_all_sets_planted_is_each_set_s_own(tmp_path: Path) -> None:
     made = run_claims("--checkpoint", "planted", "--verdicts-only", reports=tmp_path / "b", of="claims/")
-    records = {path.parent.parent.name: read_record(path) for path in (tmp_path / "b").rglob("claims.json")}
+    records = by_name(tmp_path / "b")
     assert made.status == 0, made.output
     assert {name: record["target"]["label"] for name, record in records.items()} == {
         "induction_heads": "L1H4",
