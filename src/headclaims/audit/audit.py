@@ -32,6 +32,7 @@ from headclaims.circuit.eigenspectrum import HeadSpectra
 from headclaims.circuit.head_score import HeadScore
 from headclaims.circuit.qk_circuit import QKCircuit, Rotation
 from headclaims.circuit.symmetric_skew import random_vectors
+from headclaims.errors import NotAssessable
 from headclaims.measures.category_score import Survey
 from headclaims.measures.layer_map import scatter_plane
 from headclaims.measures.other_heads import MOST_OTHER_HEADS, other_heads
@@ -284,9 +285,13 @@ class Audit:
         return np.asarray(patterns_of(run, [target])[0, 0])
 
     def scatter_plane(self) -> tuple[list[Head], dict[str, np.ndarray]]:
-        """Return every head of the model, and the scatter of group tokens in its eigenspace: what a page draws."""
+        """Return every head of the model, and the scatter of group tokens in its eigenspace: what a page draws.
+
+        Raises NotAssessable for a claim set without groups of tokens.
+        """
         groups = self.sets.tokens.groups
-        assert groups is not None
+        if groups is None:
+            raise NotAssessable("needs groups of tokens: the claim set has none")
         heads = self.workspace.model_heads
         terms = self.workspace.ablated_terms(heads[-1].layer)
         return heads, self.cached(scatter_plane, self.checkpoint, groups, terms)

@@ -77,7 +77,7 @@ def _log(attention: Float[np.ndarray, " replicate"]) -> Float[np.ndarray, " repl
 def marked_attention(
     heads: Sequence[Head],
     marks: Mapping[str, Bool[np.ndarray, "prompt query key"]],
-    patterns: Iterable[tuple[slice, Float[Tensor, "_ head query key"]]],
+    patterns: Iterable[tuple[slice, Float[Tensor, "_ head row column"]]],
 ) -> MarkedAttention:
     """Sum the attention of heads to marked keys; `patterns` yields batches (slice of the prompts, their patterns).
 
