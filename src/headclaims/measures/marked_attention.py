@@ -77,11 +77,11 @@ def _log(attention: Float[np.ndarray, " replicate"]) -> Float[np.ndarray, " repl
 def marked_attention(
     heads: Sequence[Head],
     marks: Mapping[str, Bool[np.ndarray, "prompt query key"]],
-    patterns: Iterable[tuple[slice, Float[Tensor, "_ head row column"]]],
+    patterns: Iterable[tuple[slice, Float[Tensor, "_ head _ _"]]],
 ) -> MarkedAttention:
     """Sum the attention of heads to marked keys; `patterns` yields batches (slice of the prompts, their patterns).
 
-    A batch of prompts that end before the longest has no more rows than they.
+    Patterns are [prompt, head, query, key]; those of prompts that end before the longest have no more rows than they.
     """
     n = len(next(iter(marks.values())))
     sums = {name: np.zeros((len(heads), n)) for name in marks}
