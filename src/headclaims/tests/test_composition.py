@@ -147,6 +147,7 @@ def of_gpt2() -> tuple[Compositions, float]:
     return all_compositions(checkpoint, "keys"), time.process_time() - start
 
 
+@pytest.mark.slow
 @needs_weights
 def test_all_pairs_of_gpt2_small_take_less_than_twenty_seconds_of_one_core() -> None:
     found, seconds = of_gpt2()
@@ -154,6 +155,7 @@ def test_all_pairs_of_gpt2_small_take_less_than_twenty_seconds_of_one_core() -> 
     assert seconds < 20
 
 
+@pytest.mark.slow
 @needs_weights
 def test_k_composition_singles_out_seven_heads_of_gpt2_small() -> None:
     found, _ = of_gpt2()

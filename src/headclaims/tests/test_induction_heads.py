@@ -57,6 +57,7 @@ def test_no_two_positions_of_the_planted_context_look_alike() -> None:
     assert np.cos(np.outer(frequencies(), apart)).mean(axis=0).max() < 7 / 24
 
 
+@pytest.mark.slow
 def test_the_planted_head_attends_as_derived_by_transformers_alone() -> None:
     """On repeated prompts, without the suite: L1H4 to targets, L0H7 to previous tokens, BOS in first halves."""
     planted = load("planted", construction="induction")
@@ -121,6 +122,7 @@ def test_in_a_run_of_all_sets_planted_is_each_set_s_own(tmp_path: Path) -> None:
     assert made.record["claim_set"]["name"] == "induction_heads"
 
 
+@pytest.mark.slow
 def test_a_model_without_words_of_categories_is_audited_by_what_needs_none(tmp_path: Path) -> None:
     """260 common words, none of a category: repeated prompts can be made, but not E, whose terms are of categories."""
     import wordfreq
