@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from headclaims import OTHER_HEADS, TARGET, NotAssessable, attention_ratio
+from headclaims import OTHER_HEADS, TARGET, CompositionMatrix, NotAssessable, attention_ratio
 
 
 @pytest.mark.claim("k-composition")
@@ -21,6 +21,7 @@ def test_k_composition(claim, audit, previous_token_head):
                     continue  # a head whose weights are zero
         return np.array(found)
 
+    claim.draw(matrix=lambda: CompositionMatrix.of(compositions, previous_token_head, target))
     claim.check(
         "ratio",
         compositions.above_others(previous_token_head, target),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from headclaims import OTHER_HEADS, per_prompt
+from headclaims import OTHER_HEADS, HeadValues, per_prompt
 
 
 @pytest.mark.claim("writes-the-target")
@@ -11,6 +11,16 @@ def test_writes_the_target(claim, audit):
     """Directly through the final norm and the unembedding, the head raises the logit of the token it attends to."""
     effects = audit.repeats.effects
     others = [head for head in effects if head != audit.target]
+    claim.draw(
+        heads=lambda: HeadValues(
+            title="Direct effect by layer and head",
+            caption="What each head adds directly to the logit of the token that followed last time, over the mean "
+            "plain token's, in nats. What to see: which heads predict the repetition.",
+            heads=list(effects),
+            values=[of.mean() for of in effects.values()],
+            value_title="nats",
+        )
+    )
     claim.check(
         "effect",
         per_prompt(effects[audit.target]),

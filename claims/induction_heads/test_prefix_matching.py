@@ -2,7 +2,7 @@
 
 import pytest
 
-from headclaims import COPY, PLACE, TARGET, attention_ratio
+from headclaims import COPY, PLACE, TARGET, HeadValues, Pattern, attention_ratio
 
 
 @pytest.mark.claim("prefix-matching")
@@ -13,6 +13,21 @@ def test_prefix_matching(claim, audit):
     def score(head):
         return attention.mean(head, TARGET)
 
+    claim.draw(
+        heads=lambda: HeadValues(
+            title="Prefix matching by layer and head",
+            caption="Mean attention of each head to what followed its row's token the last time. What to see: whether "
+            "the target is among the few that are bright.",
+            heads=attention.heads,
+            values=attention.means(TARGET),
+            value_title="prefix matching",
+        ),
+        pattern=lambda: Pattern.marked(
+            *audit.repeats.first_prompt(),
+            wanted="what followed the earlier copies of the row's token",
+            see="a bright line where the target is, parallel to the diagonal",
+        ),
+    )
     claim.check("score", score(audit.target), nulls=[audit.nulls.other_heads(score)])
 
 

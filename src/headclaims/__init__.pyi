@@ -83,9 +83,11 @@ from .prompts.repeated import RepeatedPrompts as RepeatedPrompts
 from .report.figures.attention_pattern import Pattern as Pattern
 from .report.figures.bars import Bars as Bars
 from .report.figures.blocks import Blocks as Blocks
+from .report.figures.composition_matrix import CompositionMatrix as CompositionMatrix
 from .report.figures.effects import Effects as Effects
 from .report.figures.form import figure_form as figure_form
 from .report.figures.head_scores import HeadScores as HeadScores
+from .report.figures.head_values import HeadValues as HeadValues
 from .report.figures.heat_map import HeatMap as HeatMap
 from .report.figures.line import Line as Line
 from .report.figures.scatter_plane import ScatterPlane as ScatterPlane

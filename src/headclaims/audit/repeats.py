@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -121,6 +122,23 @@ class Repeats:
         """Attention of all heads to targets, copies and previous tokens; raises NotAssessable without attention."""
         self.audit.checkpoint.require(Capability.ATTENTION)
         return attention_to_marks(self.workspace, self.prompts, self.workspace.attention_heads)
+
+    def first_prompt(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Return the first prompt's tokens as text, the target's attention on it, and where its targets are.
+
+        Patterns are [query, key]: what a page draws.
+        """
+        prompts, checkpoint, target = self.prompts, self.audit.checkpoint, self.target
+        recorded = checkpoint.recorded_tokens
+        if prompts.tokens is None:
+            first = replace(prompts, numbers=np.asarray(prompts.numbers)[:1])
+            assert recorded is not None
+            words = list(recorded[int(np.asarray(prompts.numbers)[0])])
+        else:
+            first = replace(prompts, tokens=prompts.tokens[:1])
+            words = checkpoint.texts(torch.from_numpy(prompts.tokens[0]))
+        ((_, pattern),) = _patterns(checkpoint, first, [target])
+        return words, pattern[0, 0].float().cpu().numpy(), prompts.marks[TARGET][0]
 
     @cached_property
     def drawn(self) -> RepeatedPrompts:

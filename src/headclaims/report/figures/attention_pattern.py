@@ -1,11 +1,12 @@
-"""The head's attention on one prompt, beside what the category score wants of it."""
+"""The head's attention on one prompt, beside what it is wanted to attend to."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from headclaims.checkpoint.interface import Head
 from headclaims.prompts.category import CategoryPrompts, target_mask
@@ -15,15 +16,26 @@ from headclaims.report.figures.rounding import rounded
 from headclaims.report.labels import plain
 from headclaims.report.plots import SIZED, heatmap, plot
 
+OF_CATEGORY = (
+    "earlier words of the category that are not the same word, or BOS, where the prompt begins with it, where there "
+    "are none"
+)
+DARK_DIAGONAL = "bright cells where the target is, and a dark diagonal"
+
 
 @figure_form("attention-pattern")
 @dataclass
 class Pattern:
-    """The target's attention on one category prompt: row i has the keys 0 to i, and which of them are its target."""
+    """The target's attention on one prompt: row i has the keys 0 to i, and which of them are its target.
+
+    `wanted` says what the targets are, `see` what to see.
+    """
 
     words: list[str]
     attention: list[list[float]]
     targets: list[list[int]]
+    wanted: str = OF_CATEGORY
+    see: str = DARK_DIAGONAL
 
     @classmethod
     def of(cls, prompts: CategoryPrompts, pattern: Float[np.ndarray, "query key"]) -> Pattern:
@@ -42,6 +54,25 @@ class Pattern:
             [np.flatnonzero(row).tolist() for row in mask],
         )
 
+    @classmethod
+    def marked(
+        cls,
+        words: Sequence[str],
+        pattern: Float[np.ndarray, "query key"],
+        mark: Bool[np.ndarray, "query key"],
+        wanted: str,
+        see: str,
+    ) -> Pattern:
+        """Take a pattern on a prompt of these tokens, whose rows' targets a mask tells."""
+        n = len(words)
+        return cls(
+            [word.strip() or word for word in words],
+            [rounded(row[: i + 1]) for i, row in enumerate(pattern[:n])],
+            [np.flatnonzero(row[:n]).tolist() for row in mark[:n]],
+            wanted,
+            see,
+        )
+
     def figures(self, target: Head) -> list[AnyFigure]:  # noqa: ARG002  # the same for any head
         """Draw attention and its target as two heat maps, query rows over key columns."""
         n = len(self.words)
@@ -58,10 +89,8 @@ class Pattern:
         masses = [sum(row[j] for j in keys) for row, keys in zip(self.attention, self.targets, strict=True) if keys]
         mass = np.mean(masses) if masses else 0.0
         caption = (
-            "The head's attention on the first prompt, query rows over key columns, beside its target: earlier words "
-            "of the category that are not the same word, or BOS, where the prompt begins with it, where there are "
-            f"none. A row's target has {mass:.0%} of its attention in the mean. What to see: bright cells where the "
-            "target is, and a dark diagonal."
+            "The head's attention on the first prompt, query rows over key columns, beside its target: "
+            f"{self.wanted}. A row's target has {mass:.0%} of its attention in the mean. What to see: {self.see}."
         )
         rows = [
             [i, self.words[i], j, self.words[j], value, int(j in self.targets[i])]

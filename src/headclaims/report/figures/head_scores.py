@@ -11,11 +11,9 @@ from headclaims.measures.category_score import Survey
 from headclaims.report.cells import number
 from headclaims.report.figure import AnyFigure, Figure
 from headclaims.report.figures.form import figure_form
+from headclaims.report.figures.head_values import head_grid
 from headclaims.report.figures.rounding import rounded
-from headclaims.report.plots import SIZED, frame, heatmap, plot, rows_axis
-
-MOST_NUMBERED = 16
-"""Heads a layer up to which each has its number below the axis."""
+from headclaims.report.plots import SIZED
 
 
 @figure_form("head-scores")
@@ -35,23 +33,14 @@ class HeadScores:
 
     def figures(self, target: Head) -> list[AnyFigure]:
         """Draw the scores as a heat map, the target outlined where the evidence has it."""
-        layers = sorted({layer for layer, _ in self.heads})
-        n = 1 + max(head for _, head in self.heads)
-        grid: list[list[float | None]] = [[None] * n for _ in layers]
-        for (layer, head), score in zip(self.heads, self.scores, strict=True):
-            grid[layers.index(layer)][head] = score
+        at = (target.layer, target.index)
+        by_head = dict(zip(self.heads, self.scores, strict=True))
         ranked = [self.heads[i] for i in np.argsort(self.scores, kind="stable")]
-        best = [f"L{layer}H{head} {number(grid[layers.index(layer)][head] or 0)}" for layer, head in ranked[:3]]
-        y, hover = [str(layer) for layer in layers], "L%{y}H%{x}: %{z:.3f} nats<extra></extra>"
-        cells = heatmap(grid, range(n), y, colorscale=SIZED, reversescale=True, hovertemplate=hover)
-        x_axis = {"title": "head"} | ({"dtick": 1} if n <= MOST_NUMBERED else {})
-        at, outline = (target.layer, target.index), []
+        best = [f"L{layer}H{head} {number(by_head[layer, head])}" for layer, head in ranked[:3]]
         place = f"The evidence lacks {target.label}."
         if at in ranked:
-            outline = [frame(target.index, layers.index(target.layer))]
             place = f"The outlined target {target.label} is number {1 + ranked.index(at)} of {len(ranked)}."
-        height = 90 + 24 * max(len(layers), 6)
-        drawn = plot([cells], "", height, shapes=outline, xaxis=x_axis, yaxis=rows_axis("layer", y))
+        drawn = head_grid(self.heads, self.scores, "nats", {"target": at}, colorscale=SIZED, reversescale=True)
         caption = (
             f"Category score of each head, in nats: lower is better. {place} Lowest are {', '.join(best)} nats; "
             f"uniform attention scores {number(self.uniform)}. What to see: whether one head stands apart."
