@@ -8,6 +8,7 @@ import transformers
 from scipy import stats
 
 from headclaims.checkpoint.planted.random_weights import random_folder
+from headclaims.claim.claim_set import ClaimSet
 from headclaims.errors import BadInput
 from headclaims.fleet.cluster import in_workers
 from headclaims.fleet.workers import audit
@@ -16,8 +17,6 @@ from headclaims.report.readme import put_between
 from headclaims.tests.claims_run import SET
 from headclaims.trials import false_alarms
 from headclaims.trials.false_alarms import (
-    MARKS,
-    STRATA,
     Count,
     Job,
     Outcome,
@@ -26,10 +25,15 @@ from headclaims.trials.false_alarms import (
     most_allowed,
     outcome,
     run,
+    strata,
     table,
     tally,
     too_often,
 )
+from headclaims.trials.folder import readme_marks
+
+STRATA = strata(ClaimSet.read(SET))
+MARKS = readme_marks("false alarms", None)
 
 
 def entry(verdict: str, *flags: str, p: tuple[float, ...] = (0.05, 0.01)) -> ClaimEntry:
@@ -76,6 +80,16 @@ def test_strata_are_all_kinds_once() -> None:
         assert prompts >= (40 if stratum.auto else 10)
 
 
+def test_a_set_without_word_lists_has_fewer_strata_and_its_planted_head() -> None:
+    """Induction heads: no list multiplies them, and a head of two layers is named instead of GPT-2 small's."""
+    few = strata(ClaimSet.read(SET.parent / "induction_heads"))
+    assert [stratum.name for stratum in few] == ["plain, named", "plain, auto", "clustered, named", "clustered, auto"]
+    assert few[0].options(3) == ["--seed", "3", "--seq-len", "32", "--no-cache", "--head", "L1H4", "--prompts", "16"]
+    assert "--words" not in few[1].options(3)
+    assert "--head" not in STRATA[0].options(3)
+    assert readme_marks("false alarms", "induction_heads")[0] == "<!-- false alarms of induction_heads -->"
+
+
 def made(alone: int, found: int, n: int) -> list[list[Outcome]]:
     """Audits of two claims, of which `a` comes out so many times."""
     rest = Outcome("b", True, False, False, False, {"other heads": 0.5})
@@ -105,7 +119,7 @@ def test_a_table_takes_the_place_of_the_last_one() -> None:
     text = f"before {MARKS[0]} old {MARKS[1]} after"
     counts = tally({STRATA[0].name: made(1, 0, 4)})
     replaced = put_between(text, MARKS, table(counts, 4))
-    assert replaced.startswith(f"before {MARKS[0]}\n8 strata of 4 random checkpoints; in one stratum more than 2 would")
+    assert replaced.startswith(f"before {MARKS[0]}\n1 strata of 4 random checkpoints; in one stratum more than 2 would")
     assert replaced.endswith(f"{MARKS[1]} after")
     assert "old" not in replaced
 
@@ -150,3 +164,15 @@ def test_a_part_of_the_study(n: int, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert false_alarms.main(SET, n) == 0
     names = {path.name for path in (tmp_path / "reports" / "trials").iterdir()}
     assert names == {"false-alarms.json", "false-alarms.md", "false-alarms.svg"}
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_part_of_the_study_of_induction_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its figures go into a folder of its name, and into a README that has no place for them nowhere."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("no place\n", encoding="utf-8")
+    assert false_alarms.main(SET.parent / "induction_heads", 3) == 0
+    names = {path.name for path in (tmp_path / "reports" / "trials" / "induction_heads").iterdir()}
+    assert names == {"false-alarms.json", "false-alarms.md", "false-alarms.svg"}
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "no place\n"

@@ -20,12 +20,11 @@ from tabulate import tabulate
 
 from headclaims.audit.settings import MUTATIONS
 from headclaims.claim.claim_set import ClaimSet
-from headclaims.claim.shipped import shipped_sets
 from headclaims.files import as_json, write_atomically
 from headclaims.fleet.cluster import in_workers
 from headclaims.fleet.workers import audit
 from headclaims.report.readme import into_readme
-from headclaims.trials.folder import README, TRIALS
+from headclaims.trials.folder import README, has_place, is_first, readme_marks, reports_of
 
 COUNTERFEITS_FILE = "counterfeits.toml"
 STANDS, FALLS, LAPSES, FREE = "stands", "falls", "lapses", "free"
@@ -175,22 +174,16 @@ def main(folder: Path, names: Sequence[str]) -> int:
         complaints += [f"{claim}: no counterfeit kills it alone" for claim in survivors(expected, found, empirical)]
         fewest = {claim: killers(expected, found, claim) for claim in empirical}
         content = {"expected": expected.cells, "found": found, "killers": fewest, "share_free": expected.share_free}
-        is_first = claim_set.name == next(iter(shipped_sets()), None)
-        reports = TRIALS if is_first else TRIALS / claim_set.name
+        reports = reports_of(claim_set.name)
         write_atomically(reports / "matrix.json", as_json(content))
         write_atomically(reports / "matrix.md", table(expected, found))
-        marks = readme_marks(None if is_first else claim_set.name)
-        if not complaints and (is_first or marks[0] in README.read_text(encoding="utf-8")):
+        first = is_first(claim_set.name)
+        marks = readme_marks("counterfeits", None if first else claim_set.name)
+        if not complaints and (first or has_place(marks)):
             into_readme(README, marks, killers_table(expected, found, empirical))
     for line in complaints:
         print(f"headclaims: {line}", file=sys.stderr)
     return 1 if complaints else 0
-
-
-def readme_marks(name: str | None) -> tuple[str, str]:
-    """Return what stands before and after a set's table in the README; the first set that ships needs no name."""
-    of = "" if name is None else f" of {name}"
-    return f"<!-- counterfeits{of} -->", f"<!-- end of counterfeits{of} -->"
 
 
 def _algebra(claim: Mapping[str, Any]) -> bool:

@@ -1,9 +1,10 @@
 """False alarms: how often claims come out of heads that mean nothing, in each kind of audit.
 
-`headclaims trials false-alarms [N]` audits N random checkpoints (`checkpoint.planted.random_weights`) in each of eight
-strata: with a clustered embedding or not, at L1H5 or with `--head auto`, under either word list. A checkpoint has two
-layers of ten heads of width 8, so that eight hundred audits are done within twenty minutes by two processors. Prompts
-are of 32 tokens, 16 at a named head and 40 under auto. Of each claim two outcomes are counted:
+`headclaims trials false-alarms [N] [--set NAME]` audits N random checkpoints (`checkpoint.planted.random_weights`) in
+each stratum of a claim set: with a clustered embedding or not, at a named head (the set's, or where its planted one is)
+or with `--head auto`, under each word list of a set that has some. A checkpoint has two layers of ten heads of width 8,
+so that eight hundred audits are done within twenty minutes by two processors. Prompts are of 32 tokens, 16 at a named
+head and 40 under auto. Of each claim two outcomes are counted:
 
 - *found*, as the headline counts: what it should be in at most 5 % of checkpoints;
 - *alone*: supported, with an unadjusted p ≤ 0.05 against all its nulls and no flag that keeps it from being found.
@@ -12,7 +13,8 @@ are of 32 tokens, 16 at a named head and 40 under auto. Of each claim two outcom
 
 In no stratum may either be more frequent than the 99 % quantile of that binomial; pooled strata could hide one another.
 Of audits it is told how many found anything at all. Writes `reports/trials/false-alarms.json`, `.md` and `.svg` (the
-distribution of p, a panel a null population, a line a claim), and the table of the README.
+distribution of p, a panel a null population, a line a claim), and the table of the README; those of a set other than
+the first that ships into a folder of its name.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from scipy import stats
 from tabulate import tabulate
 
 from headclaims.checkpoint.planted.random_weights import Sizes, save_random
+from headclaims.claim.claim_set import WORDS_FOLDER, ClaimSet
 from headclaims.files import as_json, write_atomically
 from headclaims.fleet.cluster import in_workers
 from headclaims.fleet.workers import audit
@@ -39,34 +42,45 @@ from headclaims.record.settle import settle
 from headclaims.report.readme import into_readme
 from headclaims.report.svg import drawing
 from headclaims.statistics.verdict import Verdict
-from headclaims.trials.folder import README, TRIALS
+from headclaims.trials.folder import README, has_place, is_first, readme_marks, reports_of
 
 CHECKPOINTS = 100  # a stratum
 SIZES = Sizes(2, 10, 8, 128)  # twenty heads, of which each is the most extreme one with a chance of exactly 5 %
 NOMINAL, LEVEL = 0.05, 0.01
-MARKS = ("<!-- false alarms -->", "<!-- end of false alarms -->")
 
 
 @dataclass(frozen=True)
 class Stratum:
-    """A kind of audit: of a clustered embedding or not, of a head that was named or looked for, under a word list."""
+    """A kind of audit: of a clustered embedding or not, of a head that was named or looked for, under a word list.
+
+    `words` is empty for a set without lists of its own; `head` is the one that is named, None for the set's default.
+    """
 
     clustered: bool
     auto: bool
     words: str
+    head: str | None = None
 
     @property
     def name(self) -> str:
         """What a table calls it."""
-        return f"{'clustered' if self.clustered else 'plain'}, {'auto' if self.auto else 'named'}, {self.words}"
+        parts = ["clustered" if self.clustered else "plain", "auto" if self.auto else "named", self.words]
+        return ", ".join(part for part in parts if part)
 
     def options(self, seed: int) -> list[str]:
         """Return the options of the audit of a seed's checkpoint."""
-        head = ["--head", "auto", "--prompts", "40"] if self.auto else ["--prompts", "16"]
-        return ["--seed", str(seed), "--words", self.words, "--seq-len", "32", "--no-cache", *head]
+        named = ["--head", self.head] if self.head else []
+        head = ["--head", "auto", "--prompts", "40"] if self.auto else [*named, "--prompts", "16"]
+        words = ["--words", self.words] if self.words else []
+        return ["--seed", str(seed), *words, "--seq-len", "32", "--no-cache", *head]
 
 
-STRATA = tuple(Stratum(*kind) for kind in product((False, True), (False, True), ("write-up", "held-out")))
+def strata(claim_set: ClaimSet) -> tuple[Stratum, ...]:
+    """Return the kinds of audits that a claim set is tried in, its own word list before others."""
+    folder, about = claim_set.folder / WORDS_FOLDER, claim_set.write_up
+    lists = sorted((path.stem for path in folder.glob("*.toml")), key=lambda name: (name != about.words, name))
+    head = about.planted.head if about.planted else None
+    return tuple(Stratum(*kind, head) for kind in product((False, True), (False, True), lists or [""]))
 
 
 @dataclass(frozen=True)
@@ -157,8 +171,8 @@ def table(counts: Counts, n: int) -> str:
         rows.append([claim, *summed[:3], worst[0], summed[3], worst[1]])
     head = ["claim", "assessed", "supported", "alone at p ≤ 0.05", "worst stratum", "found", "worst stratum"]
     return (
-        f"{len(STRATA)} strata of {n} random checkpoints; in one stratum more than {most_allowed(n)} would refute "
-        "5 % at the 1 % level.\n\n" + tabulate(rows, head, tablefmt="github") + "\n"
+        f"{max(map(len, counts.values()))} strata of {n} random checkpoints; in one stratum more than "
+        f"{most_allowed(n)} would refute 5 % at the 1 % level.\n\n" + tabulate(rows, head, tablefmt="github") + "\n"
     )
 
 
@@ -205,8 +219,10 @@ def draw(results: Mapping[str, Sequence[Sequence[Outcome]]], path: Path) -> None
 
 def main(claim_set: Path, n: int = CHECKPOINTS) -> int:
     """Run the study of a claim set on n checkpoints a stratum; the exit status is 1 where one comes out too often."""
-    jobs = [Job(claim_set, stratum, seed * len(STRATA) + k) for seed in range(n) for k, stratum in enumerate(STRATA)]
-    results: dict[str, list[list[Outcome]]] = {stratum.name: [] for stratum in STRATA}
+    read = ClaimSet.read(claim_set)
+    kinds, first, reports = strata(read), is_first(read.name), reports_of(read.name)
+    jobs = [Job(claim_set, stratum, seed * len(kinds) + k) for seed in range(n) for k, stratum in enumerate(kinds)]
+    results: dict[str, list[list[Outcome]]] = {stratum.name: [] for stratum in kinds}
     for job, outcomes in zip(jobs, in_workers(run, jobs, "random checkpoints"), strict=True):
         results[job.stratum.name].append(outcomes)
     counts, by_audit = tally(results), found_at_all(results)
@@ -218,10 +234,12 @@ def main(claim_set: Path, n: int = CHECKPOINTS) -> int:
         "audits": by_audit,
         "too_often": complaints,
     }
-    write_atomically(TRIALS / "false-alarms.json", as_json(content))
-    write_atomically(TRIALS / "false-alarms.md", table(counts, n) + strata_table(counts, by_audit))
-    draw(results, TRIALS / "false-alarms.svg")
-    into_readme(README, MARKS, table(counts, n))
+    write_atomically(reports / "false-alarms.json", as_json(content))
+    write_atomically(reports / "false-alarms.md", table(counts, n) + strata_table(counts, by_audit))
+    draw(results, reports / "false-alarms.svg")
+    marks = readme_marks("false alarms", None if first else read.name)
+    if first or has_place(marks):
+        into_readme(README, marks, table(counts, n))
     print(table(counts, n) + strata_table(counts, by_audit))
     for line in complaints:
         print(f"headclaims: {line}", file=sys.stderr)
