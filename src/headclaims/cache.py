@@ -102,8 +102,7 @@ class Cache:
         with self._locked(path) as usable:
             entry = _read(path) if usable else None
             if entry is None:
-                # Cloned, as one file can't hold two tensors that share memory.
-                entry = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in compute().items()}
+                entry = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in compute().items()})
                 if usable:
                     self._keep(path, entry)
         return entry
@@ -137,6 +136,18 @@ class Cache:
             why = " ".join(str(error).split())
             print(f"headclaims: the cache at {self.folder} can't be used, going on without: {why}", file=sys.stderr)
         self._said = True
+
+
+def _apart(entry: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors of which no two share memory, as one file can't hold such: those that do are copied."""
+    apart: dict[str, Tensor] = {}
+    held: set[int] = set()
+    for name, tensor in entry.items():
+        storage = tensor.untyped_storage()
+        whole = storage.nbytes() == tensor.nbytes and storage.data_ptr() not in held
+        apart[name] = tensor if whole else tensor.clone()
+        held.add(storage.data_ptr())
+    return apart
 
 
 def _as_tensor(values: Any) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 from headclaims.audit import token_map
 from headclaims.audit.ablations import Ablations
 from headclaims.audit.graph import Attended, attended, recorded_kin
+from headclaims.audit.memory import memory_in_words
 from headclaims.audit.nulls import Nulls
 from headclaims.audit.repeats import Repeats
 from headclaims.audit.settings import Settings
@@ -313,6 +314,7 @@ class Audit:
             f"checkpoint: {c.spec} ({c.kind}), fingerprint {fingerprint[:16] if fingerprint else 'none'}",
             *([headless] if headless else []),
             targets or f"target head: {self.target.label}, chosen by {self.choice}",
+            *memory_in_words(c, s),
             f"evidence: {', '.join(c.capabilities)}" + (f"; lacking {', '.join(lacking)}" if lacking else ""),
             f"prompts: {self.workspace.prompts_in_words}, words {words}, seed {s.seed}",
             *self.workspace.words_lacking,

@@ -20,10 +20,8 @@ from headclaims.measures.category_score import Survey
 from headclaims.measures.gaussian_map import own_statistics_of_gaussian_heads, statistics_of_gaussian_heads
 from headclaims.measures.gaussian_survey import (
     SURVEYS,
-    GaussianHeads,
     PromptTokens,
-    Turns,
-    gaussian_survey_arrays,
+    gaussian_scores,
 )
 from headclaims.measures.layer_map import LayerMap
 from headclaims.measures.map_statistics import statistics_of_other_heads
@@ -121,10 +119,8 @@ class Nulls:
         heads = audit.survey.heads
         prompts, tokens = PromptTokens.of(audit.prompts)
         terms = audit.workspace.ablated_terms(max(head.layer for head in heads))
-        gaussian = GaussianHeads.of(checkpoint, heads, tokens, terms)
-        layers = sorted({head.layer for head in heads})
-        turns = [Turns.of(checkpoint.rotation_at(layer), audit.prompts.length) for layer in layers]
-        return audit.cached(gaussian_survey_arrays, gaussian, prompts, turns, SURVEYS, audit.settings.seed)["scores"]
+        seed = audit.settings.seed
+        return audit.cached(gaussian_scores, checkpoint, heads, tokens, terms, prompts, SURVEYS, seed)["scores"]
 
     @property
     def gaussian_draws(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -60,8 +61,8 @@ def open_workspace(
     )
     fits = checkpoint is not None and checkpoint.spec == spec
     if checkpoint is None or not fits or checkpoint.construction not in (None, defaults.construction):
-        device, dtype = check_device(settings.device), getattr(torch, settings.dtype)
-        checkpoint = load(spec, settings.revision, device, dtype, defaults.construction)
+        dtype = None if settings.dtype == "stored" else getattr(torch, settings.dtype)
+        checkpoint = load(spec, settings.revision, check_device(settings.device), dtype, defaults.construction)
     if checkpoint.attends_ahead > MOST_AHEAD:
         raise BadCheckpoint(
             f"{spec}: it attends to later positions, which get up to {checkpoint.attends_ahead:.2g} of a row; wanted a "
@@ -142,7 +143,13 @@ def auto_head(workspace: Workspace, auto: Auto) -> Head:
 
 
 def check_device(name: str) -> str:
-    """Return a device's name; raises BadInput where torch can't use it."""
+    """Return a device's name, or `auto` for all there are; raises BadInput where torch can't use it."""
+    if name == "auto":
+        if importlib.util.find_spec("accelerate") is None:
+            raise BadInput(
+                "--device auto: accelerate is not installed, which spreads a model; wanted it, or one device"
+            )
+        return name
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from headclaims.errors import BadInput
 
-DType = Literal["float32", "bfloat16", "float16"]
+DType = Literal["stored", "float32", "bfloat16", "float16"]
 DTYPES: tuple[str, ...] = get_args(DType)
 Mutation = Literal["transpose-qk", "flip-negative", "shuffle-embedding", "swap-head", "permute-heads"]
 MUTATIONS: tuple[str, ...] = get_args(Mutation)
@@ -59,11 +59,11 @@ class Settings(BaseModel):
         ge=SHORTEST_PROMPT,
     )
     seed: int = _setting(0, "K", "of prompts, resamples and nulls", "a whole number, 0 or more", ge=0)
-    device: str = _setting("cpu", "D", "torch device the model runs on")
+    device: str = _setting("cpu", "D", "what the model runs on: cpu, cuda, mps or auto, all accelerators there are")
     dtype: DType = _setting(
-        "float32",
+        "stored",
         "T",
-        f"{', '.join(DTYPES)}: what the model runs in, folded in float32",
+        f"{', '.join(DTYPES)}: what the model runs in; weights that claims read are folded in float32",
         f"one of {', '.join(DTYPES)}",
     )
     report_dir: str = _setting("reports", "DIR", "folder of <checkpoint>-<identity>/<set>/<head>/")

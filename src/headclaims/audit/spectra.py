@@ -14,6 +14,9 @@ from headclaims.circuit.eigenspectrum import HeadSpectra, head_spectra, spectra_
 from headclaims.circuit.qk_circuit import QKCircuit, span
 from headclaims.circuit.symmetric_skew import largest_skew_self_score
 from headclaims.errors import NotAssessable
+from headclaims.threads import each_in_one_thread
+
+HEADS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -43,19 +46,22 @@ class AllSpectra:
 def all_spectra(checkpoint: Checkpoint, cache: Cache) -> AllSpectra:
     """Return the spectra of all heads, at offset 0; raises NotAssessable without query and key weights."""
     heads: list[Head] = []
-    queries, keys = [], []
-    for layer in checkpoint.qk_layers():
+    by_layer = []
+    for layer in checkpoint.qk_layers():  # weights of one layer are in memory
         weights = checkpoint.qk_weights(layer)
-        queries.append(weights.W_Q)
-        keys.append(weights.W_K)
+        by_layer.append(spectra_tensors(spectra_of(cache, weights.W_Q, weights.W_K)))
         heads += [Head(layer, index) for index in range(weights.W_Q.shape[0])]
-    return AllSpectra(tuple(heads), spectra_of(cache, torch.cat(queries), torch.cat(keys)))
+    every = {name: torch.cat([of[name] for of in by_layer]) for name in by_layer[0]}
+    return AllSpectra(tuple(heads), spectra_from(every, checkpoint.sizes.d_head))
 
 
 @kept("spectra", version=3)
 def spectra_arrays(W_Q: Tensor, W_K: Tensor) -> dict[str, Tensor]:
     """Return eigenvalues and norms of W_sym and W_skew of heads [head, d_model, d_head]."""
-    return spectra_tensors(head_spectra(span(W_Q, W_K)))
+    spans = each_in_one_thread(
+        lambda some: span(*some), list(zip(W_Q.split(HEADS_AT_ONCE), W_K.split(HEADS_AT_ONCE), strict=True)), "spans"
+    )
+    return spectra_tensors(head_spectra(torch.cat(spans)))
 
 
 def spectra_of(cache: Cache, W_Q: Tensor, W_K: Tensor) -> HeadSpectra:

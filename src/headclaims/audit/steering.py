@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from headclaims.audit.ablations import Ablated, Ablations
 from headclaims.audit.nulls import OTHER_HEADS
@@ -32,6 +33,7 @@ from headclaims.measures.steering import (
 from headclaims.progress import track
 from headclaims.prompts.category import CategoryPrompts
 from headclaims.statistics.nulls import Null
+from headclaims.threads import each_in_one_thread, one_thread
 
 if TYPE_CHECKING:
     from headclaims.audit.audit import Audit
@@ -64,6 +66,12 @@ class Reading:
             self._read |= {number: torch.cat(tensors) for number, tensors in parts.items()}
         return self._read[layer]
 
+    def prepare(self, heads: Sequence[Head]) -> None:
+        """Run the model for what heads read, which threads can then share."""
+        for layer in sorted({head.layer for head in heads}):
+            self.at(layer)
+            _ = self.checkpoint.qk_weights(layer), self.checkpoint.rotation(layer, self.tokens.shape[1] - 1)
+
     def circuit(self, head: Head) -> QKCircuit:
         """Return a head's query and key weights."""
         return QKCircuit.of(self.checkpoint.qk_weights(head.layer), head.index)
@@ -77,7 +85,9 @@ class Reading:
     def steered(self, head: Head, author: bool = False) -> SteeredScores:
         """Return a head's scores, whose eigenvalues can be scaled: all of W_sym's, or as the write-up keeps them."""
         c, layer = self.checkpoint, head.layer
-        return SteeredScores.of(self.circuit(head), self.at(layer), c.rotation_at(layer), author, c.window(layer))
+        circuit, x, turns = self.circuit(head), self.at(layer), c.rotation_at(layer)
+        with one_thread():  # of small matrices, one an offset
+            return SteeredScores.of(circuit, x, turns, author, c.window(layer))
 
     def cache_inputs(self) -> dict[str, Tensor | Callable[[], str]]:
         """Return what readings depend on."""
@@ -189,8 +199,12 @@ def _swings(scores: SteeredScores, prompts: CategoryPrompts, changes: np.ndarray
 @kept("symmetric-part", version=3)
 def symmetric_part_arrays(read: Reading, clean: np.ndarray, heads: Sequence[Head]) -> dict[str, np.ndarray]:
     """Return by how much heads' rows move from `clean` with the symmetric part alone (total variation)."""
-    moved = [total_variation(c, read.pattern(head, QKPart.SYMMETRIC)) for c, head in zip(clean, heads, strict=True)]
-    return {"moved": np.array(moved)}
+
+    def of_head(place: int) -> float:
+        return float(total_variation(clean[place], read.pattern(heads[place], QKPart.SYMMETRIC)))
+
+    read.prepare(heads)
+    return {"moved": np.array(each_in_one_thread(of_head, range(len(heads)), "symmetric part of other heads"))}
 
 
 @kept("random-halves", version=4)
@@ -202,11 +216,13 @@ def swing_arrays(read: Reading, prompts: CategoryPrompts, head: Head, changes: n
 @kept("steered-heads", version=4)
 def other_swing_arrays(read: Reading, prompts: CategoryPrompts, heads: Sequence[Head]) -> dict[str, np.ndarray]:
     """Return the swing of each head by its own negative eigenvalues."""
-    swings = []
-    for head in track(heads, "other heads steered"):
+
+    def swing(head: Head) -> float:
         scores = read.steered(head)
-        swings.append(_swings(scores, prompts, negative_part(scores.values)[None])[0])
-    return {"swings": np.array(swings)}
+        return float(_swings(scores, prompts, negative_part(scores.values)[None])[0])
+
+    read.prepare(heads)
+    return {"swings": np.array(each_in_one_thread(swing, heads, "other heads steered"))}
 
 
 @kept("steered-loss", version=3)
@@ -216,9 +232,10 @@ def steered_loss_arrays(checkpoint: Checkpoint, tokens: Tensor, head: Head, patt
     at_once = checkpoint.sizes.prompts_at_once(tokens.shape[1], FEWEST_FOR_LOGITS)
     for some, steered in zip(tokens.split(at_once), pattern.split(at_once), strict=True):
         edits = {pattern_name(head.layer): _replacing(head, steered)}
-        logits = checkpoint.run(some, edits)["logits"][:, :-1].float().cpu()
-        targets = some[:, 1:].flatten()
-        losses.append(torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets, reduction="none"))
+        logits = checkpoint.run(some, edits)["logits"]
+        # Prompt after prompt: logits of a large vocabulary in float32 take more memory than all else.
+        for of, tokens_of in zip(logits, some, strict=True):
+            losses.append(cross_entropy(of[:-1].float().cpu(), tokens_of[1:], reduction="none"))
     return {"loss": np.array([float(torch.cat(losses).mean())])}
 
 

@@ -1,6 +1,6 @@
 """Evidence that can be audited: `load(spec)` loads what `--checkpoint` names.
 
-Kinds: a hub id, a local folder, a `.gguf` file, `planted`, the `.safetensors` kinds partial-weights,
+Kinds: a hub id, a local folder, a `.gguf` file, `planted`, `trained:<series>@<step>`, the `.safetensors` kinds partial-weights,
 recorded-attention and recorded-graph, and a bundle, a folder of such files. TransformerLens and transformers are
 imported only for kinds that need them.
 """
@@ -19,6 +19,7 @@ from headclaims.errors import BadCheckpoint, BadInput, OfAnotherSet
 
 CATEGORIES = "categories"
 """The construction of planted checkpoints where a claim set names none."""
+TRAINED = "trained:"
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -26,21 +27,27 @@ def load(
     spec: str,
     revision: str | None = None,
     device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     construction: str = CATEGORIES,
 ) -> Checkpoint:
     """Load the evidence that `spec` names; a checkpoint that fails to load is never replaced by another.
 
     `revision` (branch, tag or commit) applies to hub ids, `device` and `dtype` to models that run, `construction` to
-    planted ones (`planted.constructions`). Raises BadCheckpoint, with a message of one line, for what cannot be
-    loaded, and BadInput for a revision of anything else than a hub id.
+    planted ones (`planted.constructions`); without a `dtype` a model runs in the one that it is stored in. Raises
+    BadCheckpoint, with a message of one line, for what cannot be loaded, and BadInput for a revision of anything else
+    than a hub id.
     """
     # torch makes a folder for compiled code when it is imported in full, whether or not it compiles any.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torch"))
     if not spec.strip():
         raise BadCheckpoint(f"--checkpoint {spec!r}: names nothing; wanted a hub id, a folder, a file or planted")
     path = Path(os.path.expanduser(spec))
-    if _is_planted(spec) or os.path.exists(path) or path.suffix in (".gguf", ".safetensors"):
+    if (
+        _is_planted(spec)
+        or spec.startswith(TRAINED)
+        or os.path.exists(path)
+        or path.suffix in (".gguf", ".safetensors")
+    ):
         if revision is not None:
             raise BadInput(f"--revision {revision}: {spec} has no revisions; wanted a hub id")
         return _local(spec, path, device, dtype, construction)
@@ -58,7 +65,7 @@ def load(
     return checkpoint
 
 
-def _local(spec: str, path: Path, device: str, dtype: torch.dtype, construction: str) -> Checkpoint:
+def _local(spec: str, path: Path, device: str, dtype: torch.dtype | None, construction: str) -> Checkpoint:
     if _is_planted(spec):
         from headclaims.checkpoint.boot import load_full
         from headclaims.checkpoint.planted.constructions import constructions
@@ -71,6 +78,12 @@ def _local(spec: str, path: Path, device: str, dtype: torch.dtype, construction:
         checkpoint = load_full("planted", spec, name_for_readers, made.folder(name), device, dtype)
         checkpoint.construction = construction
         return checkpoint
+    if spec.startswith(TRAINED):
+        from headclaims.checkpoint.boot import load_full
+        from headclaims.checkpoint.trained.folder import parse, trained_folder
+
+        series, step = parse(spec)
+        return load_full("trained", spec, f"trained-{series}-{step}", trained_folder(series, step), device, dtype)
     if path.suffix == ".safetensors":
         return _evidence_file(spec)
     if path.suffix == ".gguf" and not path.is_file():

@@ -13,20 +13,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headclaims.checkpoint.rotary import rotate_half_matrix
-from headclaims.checkpoint.weights import FactorNorm, QKWeights
+from headclaims.checkpoint.weights import FactorNorm, QKWeights, RawQK, as_they_are, fold
 from headclaims.errors import NotAssessable
 
 LARGE = 1e4
 """Of vectors that a norm's gain is read by: its eps does not count beside them."""
+GAIN_ROUNDING = 0.02
+"""Of what a norm in bfloat16 makes of a vector of ±1."""
 QUERY_NORMS = ("q_norm", "q_layernorm", "query_layernorm", "query_norm")
 
 
 @dataclass(frozen=True)
 class LayerAttention:
-    """One layer's attention in TransformerLens, after folding."""
+    """One layer's attention in TransformerLens; `folded` says whether its norm is folded into the model's weights."""
 
     bridge: Any
     layer: int
+    folded: bool = True
 
     @property
     def module(self) -> Any:
@@ -52,18 +55,25 @@ class LayerAttention:
         return self.reads.endswith("hook_normalized")
 
     def weights(self, scale: float) -> QKWeights:
-        """Return query and key weights with biases, in float32; keys that heads share are repeated."""
+        """Return query and key weights with biases, in float32, the norm before them folded in; shared keys repeated.
+
+        Where the norm centres, weights are centred over d_model.
+        """
         attention = self._attention
         W_Q, W_K = (W.detach().float().cpu() for W in (attention.W_Q, attention.W_K))
-        per_key = W_Q.shape[0] // W_K.shape[0]
 
-        def bias(b: Tensor | None, like: Tensor) -> Tensor:
-            if b is None:
-                return torch.zeros(like.shape[0], like.shape[2])
-            return b.detach().float().cpu().view(like.shape[0], -1)
+        def bias(b: Tensor | None, like: Tensor) -> Tensor | None:
+            return None if b is None else b.detach().float().cpu().view(like.shape[0], -1)
 
-        b_Q, b_K = bias(attention.b_Q, W_Q), bias(attention.b_K, W_K)
-        return QKWeights(W_Q, W_K.repeat_interleave(per_key, 0), b_Q, b_K.repeat_interleave(per_key, 0), scale)
+        raw = RawQK(W_Q, W_K, bias(attention.b_Q, W_Q), bias(attention.b_K, W_K))
+        if self.folded or not self.has_input_norm:
+            return as_they_are(raw, scale)
+        return fold(raw, *self.input_norm, centre=not self.bridge.blocks[self.layer].ln1.uses_rms_norm, scale=scale)
+
+    @property
+    def input_norm(self) -> tuple[Float[Tensor, " d_model"], Float[Tensor, " d_model"] | None]:
+        """Gain and bias of the norm before attention, in float32."""
+        return gain_and_bias(self.bridge, self.bridge.blocks[self.layer].ln1)
 
     def norms(self) -> tuple[FactorNorm | None, FactorNorm | None]:
         """Return the norms of queries and of keys, keys' repeated as `weights` are; raises NotAssessable for others."""
@@ -147,3 +157,25 @@ class LayerAttention:
         if n > 1 and torch.equal(cos[: n // 2], cos[n // 2 :]):  # all angles, then all once more
             cos, sin = cos[: n // 2], sin[: n // 2]
         return rotate_half_matrix(cos, sin, d_head, interleaved=bool(self.bridge.cfg.rotary_adjacent_pairs))
+
+
+def gain_and_bias(bridge: Any, norm: Any) -> tuple[Float[Tensor, " d_model"], Float[Tensor, " d_model"] | None]:
+    """Return gain and bias of a norm of the stream, in float32: its own numbers, as far as it makes that of them.
+
+    Norms hold the gain w, or w for a gain of 1 + w. Which it is, and a gain of another form, is read by what the norm
+    makes of a vector of ±1.
+    """
+    sign = 1.0 - 2.0 * (torch.arange(bridge.cfg.d_model) % 2)  # of mean 0, so that centring leaves it
+    like = next(norm.parameters(), next(bridge.parameters()))
+    with torch.no_grad():
+        above, at, below = (norm((x * sign).to(like)[None, None])[0, 0].float().cpu() for x in (LARGE, 0.0, -LARGE))
+    gain, bias = (above - below) / 2 * sign, at
+    held = getattr(norm.original_component, "weight", None)
+    if isinstance(held, Tensor) and held.shape == gain.shape:
+        of = [held.detach().float().cpu() + offset for offset in (0.0, 1.0)]
+        nearest = min(of, key=lambda one: float((one - gain).abs().max()))
+        gain = nearest if torch.allclose(nearest, gain, rtol=GAIN_ROUNDING, atol=GAIN_ROUNDING) else gain
+    held = getattr(norm.original_component, "bias", None)
+    if isinstance(held, Tensor) and held.shape == bias.shape:
+        bias = held.detach().float().cpu()
+    return gain, bias if bool(bias.any()) else None

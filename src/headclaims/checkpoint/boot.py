@@ -5,72 +5,81 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-import gguf as gguf_files
-import numpy as np
 import torch
-import transformers
 from torch import Tensor
 from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
 from transformer_lens.model_bridge.sources import build_bridge_from_module
-from transformers import modeling_gguf_pytorch_utils as gguf_metadata
-from transformers.activations import NewGELUActivation
 
 from headclaims.cache import digest
 from headclaims.checkpoint.attending import Layers, check_patterns, reference_patterns, shown_patterns
 from headclaims.checkpoint.full import FullCheckpoint
-from headclaims.checkpoint.hub import TOKENIZERS, has_tokenizer
 from headclaims.checkpoint.interface import Capability
+from headclaims.checkpoint.opening import SPREAD, check_finite, open_model, stored_type
 from headclaims.checkpoint.quiet import quiet
-from headclaims.checkpoint.weights import RawQK, finite
+from headclaims.checkpoint.weights import RawQK
 from headclaims.errors import BadCheckpoint
 
 PROBE_LENGTH = 24
-MOST_LAYERS = 4096
+MOST_FOLDED = 500_000_000
+"""Weights that are folded in place: 2 GB in float32, 4 while that is done."""
 OF_MATRICES = ("scores", "qk")  # capabilities that need a query and a key matrix a head
 RENAMED = {"PhimoeForCausalLM": "PhiMoEForCausalLM"}  # classes that TransformerLens calls otherwise
 POSITIONS = ("standard", "rotary", "none")
 
 
 def load_full(
-    kind: str, spec: str, name: str, folder: Path, device: str, dtype: torch.dtype, gguf: str | None = None
+    kind: str, spec: str, name: str, folder: Path, device: str, dtype: torch.dtype | None, gguf: str | None = None
 ) -> FullCheckpoint:
-    """Load a model and its tokenizer from a folder (`gguf` names a file of it), fold its weights and cast them.
+    """Load a model and its tokenizer from a folder (`gguf` names a file of it) and run it in `dtype`.
 
-    Folding is done in float32, whatever `dtype` the model then runs in. Raises BadCheckpoint, with a message of one
-    line, for a model that cannot be read, is not complete or not finite, or is not a causal decoder with learned,
-    rotary or no positions.
+    Without a `dtype` that is the type that the weights are stored in. Weights of up to two billion bytes in float32 are
+    folded in place; others stay as they are stored, as a second copy would take too much memory, and those that claims
+    read are folded layer by layer. Raises BadCheckpoint, with a message of one line, for a model that cannot be read,
+    is not complete or not finite, or is not a causal decoder with learned, rotary or no positions.
     """
-    with _refused_as(f"{spec}: no readable model"), quiet(), _gguf_read_once():
-        model, tokenizer = _open(folder, gguf)
-    _check_finite(spec, model)
+    # Weights are widened on loading and narrowed last, so that the fingerprint is that of the stored ones.
+    with _refused_as(f"{spec}: no readable model"), quiet():
+        stored = stored_type(folder, gguf)
+        model, tokenizer = open_model(folder, gguf, torch.float32 if dtype == torch.float32 else stored, device)
+    check_finite(spec, model)
     tokens = _probe(model)
     with _refused_as(f"{spec}: transformers can't run it"), torch.no_grad(), quiet():
-        output = model.to(device)(tokens.to(device), output_attentions=True)
-    reference = reference_patterns(spec, output, tokens.shape[-1])
+        # What Metal computes is held against the processor, which would otherwise have the same faults.
+        first = None if device == SPREAD else "cpu" if device.startswith("mps") else device
+        model = model if first is None else model.to(first)
+        output = model(tokens.to(model.device), output_attentions=True)
+        reference = reference_patterns(spec, output, tokens.shape[-1])
+        del output
+        model = model if first == device or first is None else model.to(device)
+    folds = _folds_in_place(model)
     with _refused_as(f"{spec}: TransformerLens can't boot it"), torch.no_grad(), quiet():
-        bridge = _bridge(spec, name, model, device)
+        bridge = _bridge(spec, name, model, str(model.device))
         fingerprints = {layer: _fingerprint(bridge.blocks[layer]) for layer in range(bridge.cfg.n_layers)}
     with _refused_as(f"{spec}: TransformerLens can't fold it"), torch.no_grad(), quiet():
-        bridge.enable_compatibility_mode(disable_warnings=True)
+        bridge.enable_compatibility_mode(disable_warnings=True, no_processing=not folds)
         bridge.eval()
     with _refused_as(f"{spec}: TransformerLens can't run it"), quiet():
         shown = shown_patterns(bridge, tokens)
-    check_patterns(spec, shown, reference)
+    check_patterns(spec, shown, reference, model.dtype)
     layers = Layers.of(spec, shown, bridge.cfg.n_layers, model.config.get_text_config())
-    checkpoint = FullCheckpoint(kind, spec, name, bridge, tokenizer, fingerprints, layers)
+    checkpoint = FullCheckpoint(kind, spec, name, bridge, tokenizer, fingerprints, layers, folds)
     other = next((layer for layer in layers.attending if _raw_qk(bridge.blocks[layer]) is None), None)
     if other is not None:
         why = f"layer {other} makes queries and keys otherwise than by one matrix each a head"
         checkpoint.lacks.update({capability: why for capability in Capability if capability in OF_MATRICES})
-    if dtype != torch.float32:
+    if dtype not in (None, bridge.cfg.dtype):
         with quiet():
             bridge.to(dtype, print_details=False)
     return checkpoint
+
+
+def _folds_in_place(model: Any) -> bool:
+    """Whether a model's weights are folded in place, which takes a second copy of them, in float32."""
+    numbers = sum(parameter.numel() for parameter in model.parameters())
+    return model.dtype == torch.float32 and numbers <= MOST_FOLDED and not hasattr(model, "hf_device_map")
 
 
 @contextmanager
@@ -108,75 +117,6 @@ def _architecture(model: Any) -> str:
         if name in SUPPORTED_ARCHITECTURES:
             return str(name)
     raise ValueError(f"it has no adapter for {own}")
-
-
-def _open(folder: Path, gguf: str | None) -> tuple[Any, Any]:
-    source = {"gguf_file": gguf} if gguf else {}
-    # transformers builds all layers before it reads weights, which takes hours where the config states too many.
-    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **source)
-    layers = getattr(config, "num_hidden_layers", None)
-    if isinstance(layers, int) and layers > MOST_LAYERS:
-        raise ValueError(f"config of {layers} layers; wanted {MOST_LAYERS} or fewer")
-    model, info = transformers.AutoModelForCausalLM.from_pretrained(
-        folder,
-        attn_implementation="eager",
-        dtype=torch.float32,
-        local_files_only=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        **source,
-    )
-    if info["missing_keys"]:
-        raise ValueError(f"weights without {len(info['missing_keys'])} tensors, one is {min(info['missing_keys'])}")
-    for name, shape, expected in info["mismatched_keys"]:
-        raise ValueError(f"tensor {name} of shape {list(shape)}; wanted {list(expected)}")
-    if not gguf and not has_tokenizer({file.name for file in folder.iterdir() if file.is_file()}):
-        raise ValueError(f"no tokenizer; wanted one of {', '.join(TOKENIZERS)}")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False, **source
-    )
-    if gguf and hasattr(model.config, "quantization_config"):
-        # The weights were dequantised on loading; with this entry left the config could not be saved.
-        del model.config.quantization_config
-    _fuse_gelu(model)
-    return model.eval(), tokenizer
-
-
-def _fuse_gelu(model: Any) -> None:
-    """Replace transformers' GELU of seven passes, in GPT-2, by torch's of one, which is the same up to rounding."""
-    for module in model.modules():
-        for name, child in module.named_children():
-            if isinstance(child, NewGELUActivation):
-                setattr(module, name, torch.nn.GELU(approximate="tanh"))
-
-
-@contextmanager
-def _gguf_read_once() -> Iterator[None]:
-    """Cache reads in the `with` block: transformers parses a GGUF file four times, and its name table per module.
-
-    Its vocabulary is read item by item, which takes four times as long from a mapped array as from a plain view of it.
-    """
-    load, map_file = gguf_metadata.load_gguf_checkpoint, np.memmap
-    metadata = cache(lambda path: load(path, return_tensors=False))
-
-    def load_once(path: str, return_tensors: bool = False, **options: Any) -> Any:
-        if return_tensors:
-            return load(path, return_tensors=True, **options)
-        return {name: dict(of) if isinstance(of, dict) else of for name, of in metadata(path).items()}
-
-    with (
-        patch.object(gguf_files, "GGUFReader", cache(gguf_files.GGUFReader)),
-        patch.object(gguf_files, "get_tensor_name_map", cache(gguf_files.get_tensor_name_map)),
-        patch.object(gguf_metadata, "load_gguf_checkpoint", load_once),
-        patch.object(np, "memmap", lambda *of, **options: np.asarray(map_file(*of, **options))),
-    ):
-        yield
-
-
-def _check_finite(spec: str, model: Any) -> None:
-    for name, parameter in model.named_parameters():
-        finite(name, parameter.detach(), spec)
 
 
 def _probe(model: Any) -> Tensor:

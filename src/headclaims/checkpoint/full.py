@@ -19,7 +19,7 @@ from transformer_lens.model_bridge.exceptions import StopAtLayerException
 from headclaims.cache import Input, digest
 from headclaims.checkpoint.attending import Layers
 from headclaims.checkpoint.inside import TokensInside
-from headclaims.checkpoint.interface import Capability, Checkpoint, Edit, Sizes, pattern_name
+from headclaims.checkpoint.interface import Capability, Checkpoint, Edit, Sizes, WeightBytes, pattern_name
 from headclaims.checkpoint.lone_tokens import LoneTokens
 from headclaims.checkpoint.ov_weights import OVWeights
 from headclaims.checkpoint.own_outputs import OwnOutputs
@@ -36,15 +36,24 @@ class FullCheckpoint(Checkpoint):
     """A model that runs, with its tokenizer."""
 
     def __init__(
-        self, kind: str, spec: str, name: str, bridge: Any, tokenizer: Any, raw: dict[int, str], layers: Layers
+        self,
+        kind: str,
+        spec: str,
+        name: str,
+        bridge: Any,
+        tokenizer: Any,
+        raw: dict[int, str],
+        layers: Layers,
+        folded: bool = True,
     ) -> None:
         self.kind, self.spec, self.name, self._layers = kind, spec, name, layers
         self._bridge, self._tokenizer, self._fingerprints = bridge, tokenizer, raw
         cfg = bridge.cfg
         self.sizes = Sizes(cfg.n_layers, layers.n_heads, cfg.d_model, cfg.d_head, cfg.d_vocab, cfg.n_ctx)
-        self._scores = OwnScores(bridge, self.sizes, self.run)
+        self.folded = folded
+        self._scores = OwnScores(bridge, self.sizes, self.run, folded)
         self._token_of: dict[str, int | None] = {}
-        self._outputs = OwnOutputs(bridge, self.sizes, self.run)
+        self._outputs = OwnOutputs(bridge, self.sizes, self.run, folded)
         why_not = self._scores.not_bilinear()
         self.lacks: dict[Capability, str] = {} if why_not is None else {Capability.QK: why_not}
 
@@ -62,18 +71,29 @@ class FullCheckpoint(Checkpoint):
         """d_model, or d_model − 1 under LayerNorm."""
         return self.sizes.d_model - int(self._centres)
 
+    @property
+    def weight_bytes(self) -> WeightBytes:
+        """How much memory the weights take, twice as much while they are folded in place; on any device."""
+        parameters = list(self._bridge.original_model.parameters())
+        held = sum(of.numel() * of.element_size() for of in parameters)
+        widest = sum(of.numel() for of in parameters) * 4
+        dtype = self._bridge.cfg.dtype
+        loading = 2 * widest if self.folded else held
+        return WeightBytes(held, loading, dtype.itemsize, str(dtype).removeprefix("torch."))
+
     def fingerprint(self, layer: int) -> str:
         """Return the `RawQK.fingerprint` of a layer, computed before folding."""
         return self._fingerprints[layer]
 
     @property
     def bridge(self) -> Any:
-        """The model in TransformerLens, with folded weights."""
+        """The model in TransformerLens: with weights folded in place where it is `folded`, otherwise as stored."""
         return self._bridge
 
     def mutated(self, mutation: str) -> None:
         """Change the name and the fingerprints after a deliberate change of weights, as this is another checkpoint."""
         self.name += f"-{mutation}"
+        self._scores = OwnScores(self._bridge, self.sizes, self.run, self.folded)
         self._fingerprints = {
             layer: hashlib.sha256(f"{raw} {mutation}".encode()).hexdigest() for layer, raw in self._fingerprints.items()
         }
@@ -123,7 +143,8 @@ class FullCheckpoint(Checkpoint):
     @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
         """The token embedding, each row centred under LayerNorm."""
-        return self._bridge.W_E.detach().float().cpu()
+        W_E = self._bridge.W_E.detach().float().cpu()
+        return W_E - W_E.mean(dim=-1, keepdim=True) if self._centres and not self.folded else W_E
 
     @property
     def layers_without_heads(self) -> Mapping[int, str]:
@@ -185,8 +206,9 @@ class FullCheckpoint(Checkpoint):
         hooks += [(name, recorder(name)) for name in record]
         with torch.no_grad(), quiet():
             first, given = (None, tokens) if restart is None else restart
+            cfg = self._bridge.cfg
             output = self._bridge.run_with_hooks(
-                given.to(self._bridge.cfg.device),
+                given.to(cfg.device, cfg.dtype if given.is_floating_point() else None),
                 fwd_hooks=hooks,
                 start_at_layer=first,
                 stop_at_layer=stop_at_layer,
@@ -247,7 +269,7 @@ class FullCheckpoint(Checkpoint):
     @property
     def W_U(self) -> Float[Tensor, "d_model d_vocab"]:
         """The unembedding, folded and centred."""
-        return self._bridge.W_U.detach().float().cpu()
+        return self._outputs.W_U
 
     def rotation(self, layer: int, offset: int) -> Float[Tensor, "d_head d_head"] | None:
         """Return R from the layer's own cosines and sines; None with learned positions, or where it has none."""

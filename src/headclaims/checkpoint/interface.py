@@ -62,6 +62,16 @@ class Sizes:
         return max(fewest, NUMBERS_AT_ONCE // (self.n_layers * self.n_heads * length**2))
 
 
+@dataclass(frozen=True)
+class WeightBytes:
+    """Bytes of a model's weights: as they are held, and at most while they are loaded; and the type they are in."""
+
+    held: int
+    while_loading: int
+    itemsize: int
+    type: str
+
+
 @dataclass(frozen=True, order=True)
 class Head:
     """An attention head by layer and index, both from 0."""
@@ -128,8 +138,8 @@ def patterns_of(run: Mapping[str, Tensor], heads: Sequence[Head]) -> Float[np.nd
 class Checkpoint(ABC):
     """Evidence about a model; a method or property whose capability is missing raises NotAssessable with the reason.
 
-    `kind` is one of hub, folder, gguf, planted, partial-weights, recorded-attention, recorded-graph, bundle; `name` is
-    shown to readers and names the report's folder; `lacks` maps each missing capability to the reason.
+    `kind` is one of hub, folder, gguf, planted, trained, partial-weights, recorded-attention, recorded-graph, bundle;
+    `name` is shown to readers and names the report's folder; `lacks` maps each missing capability to the reason.
     """
 
     kind: str
@@ -150,6 +160,11 @@ class Checkpoint(ABC):
         """Raise NotAssessable, with the reason, where a capability is missing."""
         if capability in self.lacks:
             raise NotAssessable(f"needs {capability.value}: {self.lacks[capability]}")
+
+    @property
+    def weight_bytes(self) -> WeightBytes | None:
+        """How much memory the weights take; None of evidence that does not run."""
+        return None
 
     def fingerprint(self, layer: int) -> str | None:
         """Return the `RawQK.fingerprint` of a layer, which identifies the checkpoint; None without its weights."""

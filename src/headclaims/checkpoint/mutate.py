@@ -25,10 +25,16 @@ from headclaims.errors import BadInput
 def mutate(checkpoint: Checkpoint, mutation: str, head: Head, seed: int) -> None:
     """Change a checkpoint's weights in place, and its name accordingly; `seed` is for `shuffle-embedding`.
 
-    Raises BadInput, with a message of one line, where the evidence is not a model, or query heads share keys.
+    Raises BadInput, with a message of one line, where the evidence is not a model, its weights are not folded in
+    place, or query heads share keys.
     """
     if not isinstance(checkpoint, FullCheckpoint):
         raise BadInput(f"--mutate {mutation}: {checkpoint.spec} has no weights that run; wanted a model")
+    if not checkpoint.folded:
+        raise BadInput(
+            f"--mutate {mutation}: the weights of {checkpoint.spec} are not folded in place; wanted --dtype float32, "
+            "and up to 500 million weights"
+        )
     bridge = checkpoint.bridge
     with torch.no_grad():
         if mutation == "shuffle-embedding":

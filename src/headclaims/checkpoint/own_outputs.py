@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headclaims.checkpoint.attention import LayerAttention
+from headclaims.checkpoint.attention import LayerAttention, gain_and_bias
 from headclaims.checkpoint.interface import Sizes, pattern_name
-from headclaims.checkpoint.ov_weights import OVWeights
+from headclaims.checkpoint.ov_weights import OVWeights, fold_ov
 from headclaims.errors import NotAssessable
 
 OUTPUT_TOLERANCE = 1e-3
@@ -21,10 +21,10 @@ LARGE = 1e4
 
 
 class OwnOutputs:
-    """Value and output weights by layer."""
+    """Value and output weights by layer, and the unembedding; weights that are not folded in place are folded here."""
 
-    def __init__(self, bridge: Any, sizes: Sizes, run: Callable[..., dict[str, Tensor]]) -> None:
-        self._bridge, self._sizes, self._run = bridge, sizes, run
+    def __init__(self, bridge: Any, sizes: Sizes, run: Callable[..., dict[str, Tensor]], folded: bool) -> None:
+        self._bridge, self._sizes, self._run, self._folded = bridge, sizes, run, folded
         self._believed: set[int] = set()
 
     def weights(self, layer: int) -> OVWeights:
@@ -34,13 +34,31 @@ class OwnOutputs:
             W_V, W_O = (getattr(attention, name).detach().float().cpu() for name in ("W_V", "W_O"))
         except (AttributeError, RuntimeError) as error:
             raise NotAssessable(f"needs ov: layer {layer} has no value and output weights by head") from error
-        per_value = W_O.shape[0] // W_V.shape[0]
-        weights = OVWeights(W_V.repeat_interleave(per_value, 0), W_O)
+        norm = LayerAttention(self._bridge, layer)
+        folds = not self._folded and norm.has_input_norm
+        weights = fold_ov(W_V, W_O, norm.input_norm[0] if folds else torch.ones(self._sizes.d_model), self._centres)
         if layer not in self._believed:
             self._check(layer, weights)
             self._believed.add(layer)
         gain = self._gain_after(layer)
         return weights if gain is None else OVWeights(weights.W_V, weights.W_O * gain)
+
+    @property
+    def W_U(self) -> Float[Tensor, "d_model d_vocab"]:
+        """The unembedding with the final norm's gain, each row less its mean over the vocabulary; centred likewise."""
+        W_U = self._bridge.W_U.detach().float().cpu()
+        if self._folded:
+            return W_U
+        gain, _ = gain_and_bias(self._bridge, self._bridge.ln_final)
+        W_U = gain[:, None] * W_U
+        if self._centres:
+            W_U -= W_U.mean(dim=0)
+        W_U -= W_U.mean(dim=1, keepdim=True)
+        return W_U
+
+    @property
+    def _centres(self) -> bool:
+        return not self._bridge.cfg.uses_rms_norm
 
     def scale_name(self, layer: int) -> str | None:
         """Return the activation by which a norm after attention divides its output; None without such a norm."""
@@ -70,6 +88,8 @@ class OwnOutputs:
         made = ((pattern @ (x @ weights.W_V)) @ weights.W_O).sum(dim=0)
         # Biases add the same at every position.
         made, written = made - made.mean(dim=0), written - written.mean(dim=0)
+        if self._centres:
+            written = written - written.mean(dim=1, keepdim=True)
         tolerance = OUTPUT_TOLERANCE if self._bridge.cfg.dtype == torch.float32 else 50 * OUTPUT_TOLERANCE
         off = float((made - written).abs().max() / written.abs().max().clamp(min=1e-12))
         if not off <= tolerance:

@@ -108,6 +108,15 @@ def fold(
     return QKWeights(W_Q, W_K.repeat_interleave(per_key, 0), b_Q, b_K.repeat_interleave(per_key, 0), scale)
 
 
+def as_they_are(raw: RawQK, scale: float) -> QKWeights:
+    """Return weights that are folded already, those of shared keys repeated; biases that are absent are 0."""
+    per_key = raw.W_Q.shape[0] // raw.W_K.shape[0]
+    b_Q, b_K = (
+        torch.zeros(W.shape[0], W.shape[2]) if b is None else b for W, b in ((raw.W_Q, raw.b_Q), (raw.W_K, raw.b_K))
+    )
+    return QKWeights(raw.W_Q, raw.W_K.repeat_interleave(per_key, 0), b_Q, b_K.repeat_interleave(per_key, 0), scale)
+
+
 def finite(name: str, tensor: Tensor, spec: str) -> Tensor:
     """Return the tensor itself; raises BadCheckpoint where it holds NaN or infinity."""
     if not bool(torch.isfinite(tensor).all()):

@@ -32,7 +32,7 @@ class HeadSpectra:
         return torch.stack([(self.eigenvalues > 0).sum(-1), (self.eigenvalues < 0).sum(-1)], dim=-1)
 
 
-def head_spectra(R: Float[Tensor, "head span pair"], at_once: int = 128) -> HeadSpectra:
+def head_spectra(R: Float[Tensor, "head span pair"], at_once: int = 16) -> HeadSpectra:
     """Compute spectra and norms of heads from the spans of their [W_Q W_K] (`qk_circuit.span`)."""
     parts = each_in_one_thread(_spectra, R.split(at_once), "spectra")
     tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

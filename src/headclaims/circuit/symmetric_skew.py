@@ -10,6 +10,9 @@ from torch import Tensor
 
 from headclaims.circuit.qk_circuit import QKCircuit, core, skew_part
 
+WIDE = 1024
+"""The largest d_model at which W_skew is formed as it is."""
+
 
 @dataclass(frozen=True)
 class PartNorms:
@@ -45,11 +48,16 @@ def largest_skew_self_score(
 
     xᵀ(M − Mᵀ)x = 0 for every matrix M, so anything beyond rounding is an error of arithmetic.
     """
-    W_skew = skew_part(circuit.W_Q.double() @ circuit.W_K.double().mT)
+    W_Q, W_K = circuit.W_Q.double(), circuit.W_K.double()
+    # In a wide model the matrix is formed on the span of [W_Q W_K]: what is orthogonal to it has no score.
+    span = torch.linalg.qr(torch.cat([W_Q, W_K], dim=1)).Q if len(W_Q) > WIDE else None
+    W_skew = skew_part(W_Q @ W_K.mT if span is None else (span.mT @ W_Q) @ (span.mT @ W_K).mT)
     largest = [torch.zeros((), dtype=torch.float64)]
     for part in vectors.split(batch):
         x = part.double()
-        own, size = ((x @ W_skew) * x).sum(dim=-1).abs(), x.square().sum(dim=-1) * skew_norm
+        size = x.square().sum(dim=-1) * skew_norm
+        y = x if span is None else x @ span
+        own = ((y @ W_skew) * y).sum(dim=-1).abs()
         # A zero vector would give 0/0.
         largest.append(torch.where(size == 0, 0.0, own / size).max())
     return float(torch.stack(largest).max())

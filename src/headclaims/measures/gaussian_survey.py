@@ -84,24 +84,30 @@ class GaussianHeads:
         Raises NotAssessable where the evidence has no embedding, or lacks the weights of a layer.
         """
         layers = sorted({head.layer for head in heads})
-        scores = {layer: checkpoint.score_weights(layer) for layer in layers}
-        weights = {layer: of.qk for layer, of in scores.items()}
         free = checkpoint.free_dimensions
-        embedded = checkpoint.embed_alone_at(tokens, layers, *terms)
-        rows_of = dict(zip(layers, embedded, strict=True))
-        own = [(HeadScore.of(scores[head.layer], head.index), rows_of[head.layer]) for head in heads]
-        centred = free < embedded.shape[-1]
-        both = {layer: (of.W_Q, of.W_K) for layer, of in weights.items()}
-        sizes = [[entry_size(W[head.index], free) for W in both[head.layer]] for head in heads]
+        embedded = checkpoint.embed_by_layer(tokens, layers, *terms)
+        factors, scales, caps = [], [], []
+        of_head: dict[Head, tuple[list[float], Tensor, Tensor, tuple[DrawnNorm | None, DrawnNorm | None]]] = {}
+        for layer, E in zip(layers, embedded, strict=True):  # weights of one layer are in memory
+            score = checkpoint.score_weights(layer)
+            factors.append(factor(E, free < E.shape[-1]))
+            scales.append(float(score.qk.scale))
+            caps.append(score.cap)
+            for head in (head for head in heads if head.layer == layer):
+                own = HeadScore.of(score, head.index)
+                norms = DrawnNorm.of(own.query_norm, E), DrawnNorm.of(own.key_norm, E)
+                sizes = [entry_size(W, free) for W in (own.circuit.W_Q, own.circuit.W_K)]
+                of_head[head] = sizes, own.circuit.b_Q, own.circuit.b_K, norms
+        every_size, b_Q, b_K, every_norm = zip(*(of_head[head] for head in heads), strict=True)
         return cls(
-            torch.stack([factor(E, centred) for E in embedded]),
+            torch.stack(factors),
             np.array([layers.index(head.layer) for head in heads]),
-            torch.tensor(sizes),
-            torch.stack([weights[head.layer].b_Q[head.index] for head in heads]),
-            torch.stack([weights[head.layer].b_K[head.index] for head in heads]),
-            torch.tensor([float(weights[layer].scale) for layer in layers]),
-            tuple((DrawnNorm.of(head.query_norm, E), DrawnNorm.of(head.key_norm, E)) for head, E in own),
-            tuple(scores[layer].cap for layer in layers),
+            torch.tensor(every_size),
+            torch.stack(b_Q),
+            torch.stack(b_K),
+            torch.tensor(scales),
+            every_norm,
+            tuple(caps),
             tuple(checkpoint.window(layer) for layer in layers),
         )
 
@@ -191,7 +197,26 @@ class Turns:
         return plain.mul_(self.cos).addcmul_(crossed, self.sin)
 
 
-@kept("gaussian-survey", version=2)
+@kept("gaussian-survey", version=3)
+def gaussian_scores(
+    checkpoint: Checkpoint,
+    heads: Sequence[Head],
+    tokens: Int[Tensor, " token"],
+    terms: AblatedTerms,
+    prompts: PromptTokens,
+    n: int,
+    seed: int,
+) -> dict[str, Float[np.ndarray, "draw head"]]:
+    """Compute the category scores of all heads of a checkpoint with Gaussian weights drawn n times.
+
+    `tokens` and `prompts` are those of `PromptTokens.of`; what is raised is as for `GaussianHeads.of`.
+    """
+    layers, length = sorted({head.layer for head in heads}), prompts.token_at.shape[1]
+    gaussian = GaussianHeads.of(checkpoint, heads, tokens, terms)
+    turns = [Turns.of(checkpoint.rotation_at(layer), length) for layer in layers]
+    return gaussian_survey_arrays(gaussian, prompts, turns, n, seed)
+
+
 def gaussian_survey_arrays(
     heads: GaussianHeads, prompts: PromptTokens, turns: Sequence[Turns | None], n: int, seed: int
 ) -> dict[str, Float[np.ndarray, "draw head"]]:

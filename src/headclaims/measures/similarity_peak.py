@@ -60,6 +60,10 @@ class CosineBins:
         return [[sparse.csr_array((block == number).astype(np.float32)) for number in chosen] for block in blocks]
 
 
+NUMBERS_AT_ONCE = 2**24
+"""Numbers of W_QK of several heads that are formed together: 64 MiB."""
+
+
 def halves(n: int) -> tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]:
     """Return the two halves of n words, every second one: words come by frequency, which both halves span."""
     return np.arange(0, n, 2), np.arange(1, n, 2)
@@ -250,14 +254,18 @@ class BinMoments:
 
 def bin_moments(words: Float[Tensor, "word d_model"], bins: CosineBins) -> BinMoments:
     """Compute the moments of the chosen bins from the words' rows of E."""
-    pairs, own, n = [], [], []
-    for half, adjacent in zip(halves(len(words)), bins.adjacent, strict=True):
+    d_model, both = words.shape[1], bins.adjacent
+    # Filled in place: in a wide model these matrices are the largest that its map needs.
+    pairs, own = (np.empty((2, len(both[0]), d_model, d_model), dtype=np.float32) for _ in range(2))
+    n = np.empty((2, len(both[0])))
+    for h, (half, adjacent) in enumerate(zip(halves(len(words)), both, strict=True)):
         E = words[half].numpy()
-        degrees = [A.sum(axis=1) for A in adjacent]
-        pairs.append(np.stack([E.T @ (A @ E) for A in adjacent]))
-        own.append(np.stack([(E * degree[:, None]).T @ E for degree in degrees]))
-        n.append([float(degree.sum()) for degree in degrees])
-    return BinMoments(torch.from_numpy(np.stack(pairs)), torch.from_numpy(np.stack(own)), np.array(n))
+        for number, A in enumerate(adjacent):
+            degree = A.sum(axis=1)
+            np.matmul(E.T, A @ E, out=pairs[h, number])
+            np.matmul((E * degree[:, None]).T, E, out=own[h, number])
+            n[h, number] = degree.sum()
+    return BinMoments(torch.from_numpy(pairs), torch.from_numpy(own), n)
 
 
 def peaks_of_heads(moments: BinMoments, heads: HeadBatch, words: Projected) -> Float[np.ndarray, " head"]:
@@ -267,8 +275,15 @@ def peaks_of_heads(moments: BinMoments, heads: HeadBatch, words: Projected) -> F
     all_squares = ((q.mT @ q).double() * (k.mT @ k).double()).sum(dim=(1, 2))
     own_squares = (q * k).sum(dim=-1).double().square().sum(dim=1)
     mean_square = ((all_squares - own_squares) / (n * (n - 1))).clamp_min(0).numpy()
-    W_turned = (heads.turned(heads.W_Q) @ heads.W_K.mT).flatten(1)
-    W_own = W_turned if heads.turn is None else (heads.W_Q @ heads.W_K.mT).flatten(1)
-    sums = W_turned @ moments.pairs.flatten(2).flatten(0, 1).T - W_own @ moments.own.flatten(2).flatten(0, 1).T
+    at_once = max(1, NUMBERS_AT_ONCE // heads.W_Q.shape[1] ** 2)
+    sums = torch.cat([_sums(moments, heads, slice(i, i + at_once)) for i in range(0, len(heads.W_Q), at_once)])
     means = sums.double().numpy().reshape(-1, *moments.n.shape) / moments.n
     return cross_fitted(means).min(axis=-1) / np.sqrt(np.where(mean_square > 0, mean_square, 1.0))
+
+
+def _sums(moments: BinMoments, heads: HeadBatch, some: slice) -> Float[Tensor, "head moment"]:
+    """Return the sums of scores over the pairs of each chosen bin, less those of words with themselves."""
+    W_Q, W_K = heads.W_Q[some], heads.W_K[some]
+    W_turned = (heads.turned(W_Q) @ W_K.mT).flatten(1)
+    W_own = W_turned if heads.turn is None else (W_Q @ W_K.mT).flatten(1)
+    return W_turned @ moments.pairs.flatten(2).flatten(0, 1).T - W_own @ moments.own.flatten(2).flatten(0, 1).T

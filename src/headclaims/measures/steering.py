@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headclaims.checkpoint.interface import Head
-from headclaims.circuit.qk_circuit import QKCircuit, RotationAt
+from headclaims.circuit.qk_circuit import QKCircuit, Rotation, RotationAt, symmetric_part
 from headclaims.circuit.scatter import Eigenspace
 from headclaims.circuit.symmetric_scores import QKPart, part_scores
 from headclaims.measures.category_blocks import block_auc
@@ -131,28 +131,29 @@ class SteeredScores:
         circuit, basis = circuit.on_span()
         x = x @ basis
 
-        def parts(circuit: QKCircuit, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-            space = Eigenspace.of(circuit)
-            size = space.values.abs()
+        def parts(turn: Rotation | None, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+            turned = circuit if turn is None else circuit.at_offset(turn)
+            # On the span the matrix is small: its eigenvectors need no basis of their own.
+            W = turned.W_Q.double() @ turned.W_K.double().T * turned.scale
+            values, vectors = torch.linalg.eigh(symmetric_part(W))
+            size = values.abs()
             if author:  # what is dropped counts nothing, and columns stay those of all eigenvalues
                 size = torch.where(size >= size.topk(min(d_head, len(size))).values[-1], size, 0.0)
-            y = x @ (space.vectors.float() * size.sqrt().float())
-            return space.values, y[:, query] * (y * space.values.sign().float())[:, key]
+            y = x @ (vectors.float() * size.sqrt().float())
+            return values, y[:, query] * (y * values.sign().float())[:, key]
 
         seen = min(length, window or length)
         turns = [R for R in (rotation(offset) for offset in range(seen)) if R is not None]
         if turns:
             rows = [torch.arange(offset, length) for offset in range(seen)]
             query, key = torch.cat(rows), torch.cat([row - offset for offset, row in enumerate(rows)])
-            each = [
-                parts(circuit.at_offset(R), row, row - d) for d, (R, row) in enumerate(zip(turns, rows, strict=True))
-            ]
+            each = [parts(R, row, row - d) for d, (R, row) in enumerate(zip(turns, rows, strict=True))]
             values, contributions = each[0][0].numpy(), torch.cat([of for _, of in each], dim=1)
         else:  # all pairs have the same eigenvectors
             query, key = torch.tril_indices(length, length)
             near = query - key < seen
             query, key = query[near], key[near]
-            of_all, contributions = parts(circuit, query, key)
+            of_all, contributions = parts(None, query, key)
             values = of_all.numpy()
         scores = part_scores(circuit, x, rotation, QKPart.SYMMETRIC, window)
         if author:

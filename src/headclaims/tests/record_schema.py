@@ -27,7 +27,17 @@ class OneOf:
 
 NUMBER = (int, float)
 CAPABILITIES = OneOf(("tokens", "attention", "interventions", "scores", "qk", "ov", "embedding", "graph"))
-KINDS = ("hub", "folder", "gguf", "planted", "partial-weights", "recorded-attention", "recorded-graph", "bundle")
+KINDS = (
+    "hub",
+    "folder",
+    "gguf",
+    "planted",
+    "trained",
+    "partial-weights",
+    "recorded-attention",
+    "recorded-graph",
+    "bundle",
+)
 VERDICTS = ("supported", "not supported", "undecided", "not assessable")
 FLAGS = (
     "by construction",

@@ -145,7 +145,7 @@ DEFAULT_SETTINGS = {
     "seq_len": 64,
     "seed": 0,
     "device": "cpu",
-    "dtype": "float32",
+    "dtype": "stored",
     "no_cache": False,
     "verdicts_only": False,
     "mutate": None,

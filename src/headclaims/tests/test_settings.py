@@ -23,7 +23,7 @@ DEFAULTS = {
     "seq_len": 64,
     "seed": 0,
     "device": "cpu",
-    "dtype": "float32",
+    "dtype": "stored",
     "report_dir": "reports",
     "page": False,
     "no_cache": False,
@@ -67,7 +67,7 @@ REFUSED = [
     ("seq_len", "2", "--seq-len 2: wanted a whole number, 3 or more"),
     ("seed", -1, "--seed -1: wanted a whole number, 0 or more"),
     ("seed", "x", "--seed x: wanted a whole number, 0 or more"),
-    ("dtype", "int8", "--dtype int8: wanted one of float32, bfloat16, float16"),
+    ("dtype", "int8", "--dtype int8: wanted one of stored, float32, bfloat16, float16"),
     ("mutate", "transpose", f"--mutate transpose: wanted one of {MUTATIONS}"),
     ("page", "yes", "--page yes: wanted true or false"),
     ("no_cache", 1, "--no-cache 1: wanted true or false"),
@@ -169,7 +169,7 @@ def test_switches_numbers_and_texts() -> None:
 
 def test_a_description_ends_with_the_default_where_it_is_a_value() -> None:
     assert description("seq_len") == "tokens a prompt, BOS among them; default: 64"
-    assert description("dtype").endswith("; default: float32")
+    assert description("dtype").endswith("; default: stored")
     assert description("seed").endswith("; default: 0")
     assert description("page").count("default") == 0
     assert description("revision").count("default") == 1

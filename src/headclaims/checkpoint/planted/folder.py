@@ -88,7 +88,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +109,15 @@ def planted_folder(seed: int = 0) -> Path:
     return kept_folder("planted", seed, lambda folder: build(folder, seed))
 
 
-def kept_folder(name: str, seed: int, build: Callable[[Path], None]) -> Path:
+def kept_folder(
+    name: str, seed: int, build: Callable[[Path], None], sources: Sequence[Path] = (Path(__file__).parent,)
+) -> Path:
     """Return a constructed checkpoint's folder in the cache, after building it where it is missing or out of date.
 
-    `build` writes the checkpoint into an empty folder. A folder is out of date where the sources of `planted` changed.
+    `build` writes the checkpoint into an empty folder. A folder is out of date where its sources changed:
+    those of `planted`, or the files and folders that are given.
     """
-    folder = cache_folder() / name / f"seed{seed}-{definition(Path(__file__).parent)[:16]}"
+    folder = cache_folder() / name / f"seed{seed}-{definition(*sources)[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
@@ -127,11 +130,13 @@ def kept_folder(name: str, seed: int, build: Callable[[Path], None]) -> Path:
     return folder
 
 
-def definition(sources: Path) -> str:
-    """Return the hexadecimal sha256 of the Python and TOML files of a folder and its sub-folders, in path order."""
+def definition(*sources: Path) -> str:
+    """Return the hexadecimal sha256 of files, and of the Python and TOML files of folders below, in path order."""
     digest = hashlib.sha256()
-    for source in sorted([*sources.rglob("*.py"), *sources.rglob("*.toml")]):
-        digest.update(source.read_bytes())
+    for given in sources:
+        below = [given] if given.is_file() else [*given.rglob("*.py"), *given.rglob("*.toml")]
+        for source in sorted(below):
+            digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
