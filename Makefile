@@ -9,7 +9,7 @@ TYPED = $(shell cd src && find headclaims -name '*.py' -not -path '*/tests/*' -n
 # One process a processor, one thread each: most tests are small, and threads that wait for one another cost more than they give.
 TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest src/ -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: install claims test check bench mutants error-rates clean
+.PHONY: install claims test check docs bench mutants error-rates clean
 
 install: $(STAMP)
 
@@ -30,7 +30,12 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(TESTS) -m "not slow" --jaxtyping-packages=$(TYPED),beartype.beartype $(ARGS)
+
+# The site in site/; MkDocs reads README.md, docs/, claims/ and reports/ where they lie.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 mutants: $(STAMP)
 	$(BIN)/headclaims trials counterfeits $(ARGS)
@@ -46,5 +51,5 @@ error-rates: $(STAMP)
 	$(BIN)/headclaims trials power
 
 clean:
-	rm -rf .venv build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build site src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -50,6 +50,9 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     new = commands.add_parser("new", help="write a small claim set that runs into a new folder")
     new.add_argument("folder", type=Path, metavar="FOLDER", help="a new folder, or an empty one")
     new.set_defaults(run=lambda options, _: _new(options.folder))
+    catalogue = commands.add_parser("catalogue", help="write the catalogue of a claim set into its README.md")
+    catalogue.add_argument("claim_set", metavar="SET", help="claim set that ships, or a folder")
+    catalogue.set_defaults(run=lambda options, _: _catalogue(options.claim_set))
     report = commands.add_parser("report", help="write index.html anew from the record in a report folder")
     report.add_argument(
         "folder", type=Path, metavar="DIR", help="with claims.json and, from a run with --page, figures.json"
@@ -65,7 +68,7 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     )
     compare.set_defaults(run=lambda options, _: _compare(options.records, options.format, options.mixed))
     sweep = commands.add_parser("sweep", help="the audits of a plan, as many at once as there are processors")
-    sweep.add_argument("plan", type=Path, metavar="PLAN.toml", help="see the README")
+    sweep.add_argument("plan", type=Path, metavar="PLAN.toml", help="see docs/sweeps-and-clusters.md")
     sweep.add_argument("--scheduler", metavar="tcp://…", help="of a Dask cluster; default: processes of this machine")
     sweep.add_argument("--workers", type=_number, metavar="N", help="processes; default: one a processor")
     sweep.add_argument("--again", action="store_true", help="try audits again that failed")
@@ -176,6 +179,14 @@ def _new(folder: Path) -> int:
     return 0
 
 
+def _catalogue(name: str) -> int:
+    from headclaims.claim.catalogue import write_catalogue
+    from headclaims.claim.shipped import find_sets
+
+    print(write_catalogue(find_sets([name])[0]))
+    return 0
+
+
 def _trials(study: str, names: Sequence[str], claim_set: str | None) -> int:
     from headclaims.claim.shipped import find_sets
     from headclaims.trials import counterfeits, coverage, false_alarms, power
@@ -274,7 +285,7 @@ def _bench(folder: Path) -> int:
     draw_scaling(runs[-1], folder / "scaling.svg")
     whole = len(runs[-1].benchmarks) == max(len(run.benchmarks) for run in runs)
     if whole and folder == BENCHMARKS:
-        into_readme(Path("README.md"), MARKS, figures(runs[-1]))
+        into_readme(folder / "README.md", MARKS, figures(runs[-1]))
     complaints = worse(runs)
     for line in complaints:
         print(f"headclaims: worse: {line}", file=sys.stderr)

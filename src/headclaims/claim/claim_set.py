@@ -55,6 +55,7 @@ class Statement:
     """What a claim says, how it is defined, where it stands in the write-up, and what was reported there.
 
     One that is true `by_construction`, of any weights or given another claim, checks arithmetic and is counted apart.
+    `needs` names the least evidence that assesses it, `nulls` the populations it is compared with, for the catalogue.
     """
 
     statement: str
@@ -64,6 +65,8 @@ class Statement:
     reported: dict[str, Reported] = field(default_factory=dict)
     published: dict[str, list[str]] = field(default_factory=dict)
     by_construction: bool = False
+    needs: str = ""
+    nulls: list[str] = field(default_factory=list)
 
 
 @checked(config=STRICT)

@@ -22,6 +22,7 @@ LONGEST = (
     "test_run.py",
     "test_sweep.py",
     "test_run_hub.py",
+    "test_docs_blocks.py",
     "test_planted.py",
     "test_browser.py",
 )

@@ -1,18 +1,20 @@
 """Runs begun by a process that has imported the libraries already: a fork a run, which starts in a second, not in five.
 
-`python -m headclaims.tests.run_server SOCKET` takes one line of JSON a connection (arguments, folder, environment,
-where to put what is printed), runs `pytest` there as a process of its own would, and answers with its exit status. Of
-the project and of pytest's plugins nothing is imported before the fork, and nothing that reads the environment on
-import. It ends with the process that started it.
+`python -m headclaims.tests.run_server SOCKET` takes one line of JSON a connection (program, arguments, folder,
+environment, where to put what is printed), runs `pytest` there as a process of its own would, or `headclaims`, or a
+file of Python, and answers with its exit status. Of the project and of pytest's plugins nothing is imported before the
+fork, and nothing that reads the environment on import. It ends with the process that started it.
 """
 
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import socket
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,7 @@ def answer(asked: socket.socket) -> None:
 
 
 def run(job: dict[str, Any]) -> None:
-    """What `python -m pytest` does; ends the process."""
+    """What `python -m pytest` does, or another program of `PROGRAMS`; ends the process."""
     signal.alarm(LONGEST)
     os.chdir(job["cwd"])
     os.environ.clear()
@@ -69,14 +71,48 @@ def run(job: dict[str, Any]) -> None:
         del sys.modules[name]
     status = 70
     try:
-        import pytest
-
-        sys.argv = ["pytest", *job["arguments"]]
-        status = int(pytest.main())
+        program = job.get("program", "pytest")
+        sys.argv = [program, *job["arguments"]]
+        status = PROGRAMS[program]()
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def pytest_main() -> int:
+    """Run pytest on the process's arguments."""
+    import pytest
+
+    return int(pytest.main())
+
+
+def headclaims_main() -> int:
+    """Run the command; where it begins pytest, that runs in this process."""
+    from headclaims import cli
+
+    def in_this_process(line: list[str]) -> int:
+        assert line[1:3] == ["-m", "pytest"]
+        sys.argv = line[2:]
+        return pytest_main()
+
+    cli.subprocess.call = in_this_process  # type: ignore[assignment]
+    try:
+        return cli.main()
+    except SystemExit as end:  # of argparse
+        return end.code if isinstance(end.code, int) else 1
+
+
+def python_main() -> int:
+    """Run a file of Python."""
+    runpy.run_path(sys.argv[1], run_name="__main__")
+    return 0
+
+
+PROGRAMS = {"pytest": pytest_main, "headclaims": headclaims_main, "python": python_main}
 
 
 def limit_threads(n: str | None) -> None:

@@ -180,12 +180,17 @@ def test_the_command_writes_what_it_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    readme = tmp_path / "reports/trials/README.md"
+    readme.parent.mkdir(parents=True)
+    readme.write_text(f"before\n{coverage.MARKS[0]}\n{coverage.MARKS[1]}\n", encoding="utf-8")
     monkeypatch.setattr(coverage, "jobs", lambda trials: jobs(trials)[:12])
     monkeypatch.setattr(coverage, "in_workers", lambda work, every, _: [work(job) for job in every])
     assert main(["trials", "coverage", "20"]) == 0
     written = json.loads((tmp_path / "reports/trials/coverage.json").read_text(encoding="utf-8"))
     assert (written["trials"], len(written["cells"])) == (20, 12)
+    assert "| ratio of means " in readme.read_text(encoding="utf-8")
     assert {path.name for path in (tmp_path / "reports/trials").iterdir()} == {
+        "README.md",
         "coverage.json",
         "coverage.md",
         "coverage.svg",

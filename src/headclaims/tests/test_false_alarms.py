@@ -30,7 +30,7 @@ from headclaims.trials.false_alarms import (
     tally,
     too_often,
 )
-from headclaims.trials.folder import readme_marks
+from headclaims.trials.folder import README, readme_marks
 
 STRATA = strata(ClaimSet.read(SET))
 MARKS = readme_marks("false alarms", None)
@@ -159,11 +159,12 @@ def test_audits_in_processes_are_those_alone() -> None:
 def test_a_part_of_the_study(n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tenth of it, and a smaller part that continuous integration has time for."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "README.md").write_text(f"{MARKS[0]}\n{MARKS[1]}\n", encoding="utf-8")
+    (tmp_path / "reports" / "trials").mkdir(parents=True)
+    (tmp_path / README).write_text(f"{MARKS[0]}\n{MARKS[1]}\n", encoding="utf-8")
     assert most_allowed(n) == stats.binom.ppf(0.99, n, 0.05) == {3: 1, 10: 3}[n]
     assert false_alarms.main(SET, n) == 0
     names = {path.name for path in (tmp_path / "reports" / "trials").iterdir()}
-    assert names == {"false-alarms.json", "false-alarms.md", "false-alarms.svg"}
+    assert names == {"README.md", "false-alarms.json", "false-alarms.md", "false-alarms.svg"}
 
 
 @pytest.mark.slow
@@ -171,8 +172,9 @@ def test_a_part_of_the_study(n: int, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_part_of_the_study_of_induction_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its figures go into a folder of its name, and into a README that has no place for them nowhere."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "README.md").write_text("no place\n", encoding="utf-8")
+    (tmp_path / README).parent.mkdir(parents=True)
+    (tmp_path / README).write_text("no place\n", encoding="utf-8")
     assert false_alarms.main(SET.parent / "induction_heads", 3) == 0
     names = {path.name for path in (tmp_path / "reports" / "trials" / "induction_heads").iterdir()}
     assert names == {"false-alarms.json", "false-alarms.md", "false-alarms.svg"}
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "no place\n"
+    assert (tmp_path / README).read_text(encoding="utf-8") == "no place\n"

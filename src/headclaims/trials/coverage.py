@@ -4,7 +4,8 @@
 asked: by statistic, skew of the effects, number of categories or groups, and the share of variance between these. Up to
 skew 1 a cell has to cover at least 93 %. One that is counted below is drawn ten times as often, and falls short where
 so few hits have a chance of less than 1 % under 93 %, over all cells together. Skew 2 is shown as it is.
-Writes `reports/trials/coverage.json`, `.md` and `.svg`; the exit status is 1 where a cell falls short.
+Writes `reports/trials/coverage.json`, `.md` and `.svg`, and the table of `reports/trials/README.md`; the exit status is
+1 where a cell falls short.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from tabulate import tabulate
 
 from headclaims.files import as_json, write_atomically
 from headclaims.fleet.cluster import in_workers
+from headclaims.report.readme import into_readme
 from headclaims.report.svg import drawing
-from headclaims.trials.folder import TRIALS
+from headclaims.trials.folder import README, TRIALS
 from headclaims.trials.simulated import GROUPS, ROWS, WORDS, World
 
 N_TRIALS = 1000
@@ -29,6 +31,7 @@ SHARES, SKEWS, UNITS = (0.0, 0.25, 0.5, 0.75, 1.0), (0.0, 1.0, 2.0), (5, 8, 16, 
 SHARES_OF_WORDS, N_WORDS = (0.0, 0.5), 300
 LEAST, HELD_UP_TO, CHANCE, AGAIN = 0.93, 1.0, 0.01, 10
 DRAWN = ROWS | GROUPS | WORDS
+MARKS = ("<!-- coverage -->", "<!-- end of coverage -->")
 
 
 @dataclass(frozen=True)
@@ -166,10 +169,11 @@ def counted_again(every: Sequence[Job], cells: Sequence[Cell]) -> list[Job]:
 
 
 def write(cells: Sequence[Cell], trials: int) -> None:
-    """Write the table as JSON and as Markdown, and the figure."""
+    """Write the table as JSON, as Markdown and into the trials' README, and the figure."""
     content = {"trials": trials, "least": LEAST, "cells": [asdict(cell) for cell in cells]}
     write_atomically(TRIALS / "coverage.json", as_json(content))
     write_atomically(TRIALS / "coverage.md", summary(cells) + table(cells))
+    into_readme(README, MARKS, summary(cells))
     draw(cells, TRIALS / "coverage.svg")
 
 

@@ -13,8 +13,8 @@ head and 40 under auto. Of each claim two outcomes are counted:
 
 In no stratum may either be more frequent than the 99 % quantile of that binomial; pooled strata could hide one another.
 Of audits it is told how many found anything at all. Writes `reports/trials/false-alarms.json`, `.md` and `.svg` (the
-distribution of p, a panel a null population, a line a claim), and the table of the README; those of a set other than
-the first that ships into a folder of its name.
+distribution of p, a panel a null population, a line a claim), and the table of `reports/trials/README.md`; those of a
+set other than the first that ships into a folder of its name.
 """
 
 from __future__ import annotations

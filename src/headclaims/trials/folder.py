@@ -4,7 +4,8 @@ from pathlib import Path
 
 from headclaims.claim.shipped import shipped_sets
 
-TRIALS, README = Path("reports/trials"), Path("README.md")
+TRIALS = Path("reports/trials")
+README = TRIALS / "README.md"
 
 
 def is_first(name: str) -> bool:

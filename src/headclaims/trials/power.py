@@ -4,7 +4,7 @@
 checkpoint (or the counterfeit that leaks) has, in ten steps, in as many seeds, and audits the claims concerned,
 verdicts alone, on half as many prompts as a default run has. Beside the shares that come out supported stands the
 strength from which on a claim notices in 80 %: supports what is planted, or no longer supports that a leak is nothing.
-Writes `reports/trials/power.json`, `.md` and `.svg`, and the table of the README.
+Writes `reports/trials/power.json`, `.md` and `.svg`, and the table of `reports/trials/README.md`.
 """
 
 from __future__ import annotations
