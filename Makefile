@@ -9,7 +9,7 @@ TYPED = $(shell cd src && find headclaims -name '*.py' -not -path '*/tests/*' -n
 # One process a processor, one thread each: most tests are small, and threads that wait for one another cost more than they give.
 TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest src/ -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: install claims test check docs bench mutants error-rates clean
+.PHONY: install claims test check docs bench mutants error-rates emergence clean
 
 install: $(STAMP)
 
@@ -44,6 +44,10 @@ bench: $(STAMP)
 	$(BIN)/pytest claims/benchmarks -o python_files='bench_*.py' -p no:cacheprovider --benchmark-sort=name \
 		--benchmark-columns=min --benchmark-storage=file://reports/benchmarks --benchmark-autosave $(ARGS)
 	$(BIN)/headclaims bench
+
+emergence: $(STAMP)
+	$(BIN)/headclaims sweep reports/trials/induction_heads/emergence.toml $(ARGS)
+	cp reports/emergence/emergence.md reports/emergence/emergence.svg reports/trials/induction_heads/
 
 error-rates: $(STAMP)
 	$(BIN)/headclaims trials coverage

@@ -226,7 +226,7 @@ def _number(text: str) -> int:
 
 
 def _sweep(path: Path, scheduler: str | None, n: int | None, again: bool) -> int:
-    from headclaims.fleet import emergence
+    from headclaims.fleet import emergence, specifications
     from headclaims.fleet.plan import Plan
     from headclaims.fleet.sweep import failures, forget_failures, sweep
     from headclaims.fleet.workers import PROCESSORS
@@ -243,6 +243,9 @@ def _sweep(path: Path, scheduler: str | None, n: int | None, again: bool) -> int
     page = emergence.write(plan)
     if page is not None:
         print(f"by training step: {page}")
+    page = specifications.write(plan)
+    if page is not None:
+        print(f"by specification: {page}")
     return 1 if failed else 0
 
 

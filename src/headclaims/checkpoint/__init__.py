@@ -1,8 +1,8 @@
 """Evidence that can be audited: `load(spec)` loads what `--checkpoint` names.
 
-Kinds: a hub id, a local folder, a `.gguf` file, `planted`, `trained:<series>@<step>`, the `.safetensors` kinds partial-weights,
-recorded-attention and recorded-graph, and a bundle, a folder of such files. TransformerLens and transformers are
-imported only for kinds that need them.
+Kinds: a hub id, a local folder, a `.gguf` file, `planted`, `trained:<series>@<step>`, the `.safetensors` kinds
+partial-weights, recorded-attention and recorded-graph, and a bundle, a folder of such files. TransformerLens and
+transformers are imported only for kinds that need them.
 """
 
 from __future__ import annotations
@@ -42,12 +42,7 @@ def load(
     if not spec.strip():
         raise BadCheckpoint(f"--checkpoint {spec!r}: names nothing; wanted a hub id, a folder, a file or planted")
     path = Path(os.path.expanduser(spec))
-    if (
-        _is_planted(spec)
-        or spec.startswith(TRAINED)
-        or os.path.exists(path)
-        or path.suffix in (".gguf", ".safetensors")
-    ):
+    if _is_made_here(spec) or os.path.exists(path) or path.suffix in (".gguf", ".safetensors"):
         if revision is not None:
             raise BadInput(f"--revision {revision}: {spec} has no revisions; wanted a hub id")
         return _local(spec, path, device, dtype, construction)
@@ -105,6 +100,10 @@ def _local(spec: str, path: Path, device: str, dtype: torch.dtype | None, constr
     if path.is_dir():
         return load_full("folder", spec, path.resolve().name, path, device, dtype)
     return load_full("gguf", spec, path.stem, path.parent, device, dtype, gguf=path.name)
+
+
+def _is_made_here(spec: str) -> bool:
+    return _is_planted(spec) or spec.startswith(TRAINED)
 
 
 def _is_planted(spec: str) -> bool:

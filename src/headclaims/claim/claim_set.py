@@ -70,6 +70,14 @@ class Statement:
 
 
 @checked(config=STRICT)
+class Sentence:
+    """A sentence of the write-up in words of the set's own, and the ids of the claims that it rests on."""
+
+    says: str
+    claims: list[str]
+
+
+@checked(config=STRICT)
 class Homologous:
     """Which heads do what the write-up's head does: `claims` must be supported as far as they can be assessed.
 
@@ -95,7 +103,7 @@ class WriteUp:
 
     `fingerprint` is that of the head's layer: reported numbers apply where it is met. `auto` says what `--head auto`
     looks for, as {lowest = "category score"}. `named_heads` are names of further heads that an auditor may give, each
-    an option: {"other-head" = "what it is"} is `--other-head LxHy`.
+    an option: {"other-head" = "what it is"} is `--other-head LxHy`. `sentences` are what a record's scorecard answers.
     """
 
     title: str
@@ -110,6 +118,7 @@ class WriteUp:
     homologous: Homologous | None = None
     planted: Planted | None = None
     named_heads: dict[str, str] = field(default_factory=dict)
+    sentences: list[Sentence] = field(default_factory=list)
 
 
 @checked(config=STRICT)
@@ -208,6 +217,7 @@ class ClaimSet:
                 f"{findings}: auto {self.write_up.auto}; wanted lowest or highest of one of {', '.join(HEAD_SCORES)}"
             )
         self._check_homologous()
+        self._check_sentences()
         marked = dict(_marked(self.folder))
         if not marked:
             raise BadInput(f"{self.folder}: a claim set without tests; wanted one marked @pytest.mark.claim(…)")
@@ -224,6 +234,19 @@ class ClaimSet:
                 raise BadInput(f"{findings}: homologous names {claim_id!r}; wanted claims of the set")
             if claim_id not in rule.claims:
                 raise BadInput(f"{findings}: homologous needs {claim_id!r}, which is not among its claims")
+
+    def _check_sentences(self) -> None:
+        findings = self.folder / FINDINGS_FILE
+        for sentence in self.write_up.sentences:
+            if not sentence.says.strip() or not sentence.claims:
+                raise BadInput(
+                    f"{findings}: a sentence that says {sentence.says!r}; wanted words, and one claim or more"
+                )
+            for claim_id in sentence.claims:
+                if claim_id not in self.claims:
+                    raise BadInput(
+                        f"{findings}: the sentence {sentence.says!r} names {claim_id!r}; wanted claims of the set"
+                    )
 
 
 def _text(path: Path) -> bytes:

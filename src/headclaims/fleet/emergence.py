@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headclaims.files import as_json, write_atomically
+from headclaims.fleet.emergence_drawing import draw, write_table
 from headclaims.fleet.plan import Job, Plan
 from headclaims.fleet.sweep import records
 from headclaims.record.entries import ClaimEntry
@@ -171,7 +172,7 @@ def figure(run: Series) -> Figure:
 
 
 def write(plan: Plan) -> Path | None:
-    """Write `emergence.json` and `emergence.html`, and return the latter's path; None where the plan has no steps."""
+    """Write `emergence.json`, `.md`, `.svg` and `.html`, and return the last's path; None without steps."""
     runs = series(plan)
     if not runs:
         return None
@@ -188,7 +189,10 @@ def write(plan: Plan) -> Path | None:
     ]
     write_atomically(plan.report_dir / "emergence.json", as_json({"schema": 1, "series": content}))
     notices = [f"{one.name}: {notice}." for one in runs for notice in one.notices]
-    page = sheet(f"Emergence: {plan.name}", notices, [table(one) for one in runs])
+    tables = [table(one) for one in runs]
+    write_table(plan.report_dir / "emergence.md", tables[0].head, {one.title: one.rows for one in tables})
+    draw(plan.report_dir / "emergence.svg", {one.name: one.claims for one in runs})
+    page = sheet(f"Emergence: {plan.name}", notices, tables)
     path = plan.report_dir / "emergence.html"
     write_atomically(path, page)
     return path

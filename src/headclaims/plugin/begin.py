@@ -18,6 +18,7 @@ from headclaims.claim.claim_set import ClaimSet
 from headclaims.errors import BadInput, OfAnotherSet
 from headclaims.plugin.ledger import Ledgers
 from headclaims.plugin.options import left_out, read_named_heads, read_settings
+from headclaims.plugin.properties import SuiteProperties
 from headclaims.plugin.session import Session, SetRun
 from headclaims.plugin.stages import Stages
 from headclaims.progress import onto_terminal
@@ -43,7 +44,9 @@ def begin(config: pytest.Config, folders: Sequence[Path]) -> int | None:
     config.pluginmanager.register(session, "headclaims-session")
     config.pluginmanager.register(Stages(session), "headclaims-stages")
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Ledgers(session, config), "headclaims-ledgers")
+        ledgers = Ledgers(session, config)
+        config.pluginmanager.register(ledgers, "headclaims-ledgers")
+        config.pluginmanager.register(SuiteProperties(ledgers, config), "headclaims-properties")
         for folder, reason in session.without.items():
             print(f"headclaims {__version__}: {folder.name} left out: {reason}", flush=True)
         for run in session.runs:

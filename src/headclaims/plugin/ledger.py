@@ -20,6 +20,7 @@ from headclaims.record.record import DISCOVERY, MARKDOWN_FILE, PARTIAL, RECORD_F
 from headclaims.record.settle import settle
 from headclaims.report.figures_file import FIGURES_FILE, PAGE_FILE, figures_json
 from headclaims.report.markdown import markdown
+from headclaims.report.scorecard import scorecard
 
 
 class Ledger:
@@ -111,6 +112,11 @@ class Ledger:
             | {name.replace("-", "_"): head.label for name, head in audit.workspace.named_heads.items()},
             claims=claims,
             evidence_of=self.evidence_of,
+            scorecard=scorecard(
+                [(sentence.says, sentence.claims) for sentence in stated.write_up.sentences],
+                claims,
+                audit.settings.verdicts_only,
+            ),
         )
 
     @property
@@ -160,14 +166,19 @@ class Ledgers:
         self.session, self.config = session, config
         self.of = {parameter.key: Ledger(parameter, alone=len(parameters) == 1) for parameter in parameters}
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take up what a test's report carries; a record is written as soon as it is whole."""
+        """Take up what a test's report carries; a record is written as soon as it is whole.
+
+        What it carries for the ledger alone goes no further: `--junitxml` would print it.
+        """
         carried = dict(report.user_properties)
         if OF not in carried:
             return
         key, claim_id = json.loads(str(carried[OF]))
         ledger = self.of[key]
         ledger.take(claim_id, report)
+        report.user_properties = [one for one in report.user_properties if one[0] not in (OF, ENTRY, FIGURES)]
         if report.when == "teardown" and ledger.is_whole and len(self.of) > 1:
             ledger.write(finished=True, partial=self._is_partial(ledger))
 

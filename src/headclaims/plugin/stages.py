@@ -13,7 +13,9 @@ import pytest
 
 from headclaims.claim.claim import Claim, not_assessable
 from headclaims.errors import BadInput, NotAssessable, NotSupported
+from headclaims.plugin.properties import claim_properties
 from headclaims.plugin.session import AuditParameter, Session
+from headclaims.record.entries import ClaimEntry
 from headclaims.refusal import refusal
 
 CLAIM = pytest.StashKey[Claim]()
@@ -66,7 +68,7 @@ class Stages:
         finally:
             claim = item.stash.get(CLAIM, None)
             if claim is not None and claim.concluded:
-                item.user_properties.append((ENTRY, json.dumps(asdict(claim.entry))))
+                _carry(item, claim.entry)
             if claim is not None and self.session.settings.page:
                 item.user_properties.append((FIGURES, json.dumps(asdict(claim.figures()))))
 
@@ -95,13 +97,18 @@ def own_warnings(applies: bool) -> Iterator[None]:
         yield
 
 
+def _carry(item: pytest.Item, entry: ClaimEntry) -> None:
+    """Put an entry into the reports of a test: whole for the ledger, and in words for `--junitxml`."""
+    item.user_properties += [(ENTRY, json.dumps(asdict(entry))), *claim_properties(entry)]
+
+
 def _skip(item: pytest.Item, error: NotAssessable) -> NoReturn:
     __tracebackhide__ = True
     asserted = claim_of(item)
     if asserted is not None:
         parameter, claim_id = asserted
         entry = not_assessable(parameter.run.claim_set, claim_id, error)
-        item.user_properties.append((ENTRY, json.dumps(asdict(entry))))
+        _carry(item, entry)
     raise pytest.skip.Exception(f"not assessable: {error}") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from tabulate import tabulate
 
 from headclaims.claim.claim_set import ClaimSet
 from headclaims.record.entries import ClaimEntry, counts
-from headclaims.report.footer import FOUND, WIDTH, footer, headline
+from headclaims.report.footer import FOUND, WIDE, WIDTH, footer, headline
 from headclaims.statistics.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -45,12 +46,14 @@ def summarise(terminal: Any, claim_set: ClaimSet, ledgers: Sequence[Ledger]) -> 
 def _print_audit(terminal: Any, ledger: Ledger) -> None:
     claims = ledger.claims
     terminal.section(f"claims of {ledger.claim_set.name}: {ledger.audit.target.label}")
-    for line in footer(claims):
+    width = shutil.get_terminal_size().columns
+    for line in footer(claims, width):
         # Pytest's own writer: no colour where the output is no terminal, or NO_COLOR is set.
-        terminal.write_line(line.text, **(COLOURS[line.claim.verdict] if line.claim else {}))
+        terminal.write(line.text, bold=line.is_heading, **(COLOURS[line.claim.verdict] if line.claim else {}))
+        terminal.write_line(line.rest)
     empirical = sum(not statement.by_construction for statement in ledger.claim_set.claims.values())
     terminal.write_line(headline(counts(claims), ledger.evidence_of, empirical), bold=True)
-    for text in textwrap.wrap(FOUND, WIDTH):
+    for text in textwrap.wrap(FOUND, min(max(width, WIDTH), WIDE)):
         terminal.write_line(text)
     terminal.write_line(ledger.error or f"record in {ledger.folder}")
 

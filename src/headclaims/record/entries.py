@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from headclaims.statistics.nulls import SMALLEST_POPULATION
@@ -122,6 +123,33 @@ class ClaimEntry:
                 "variants": [VariantEntry(**variant) for variant in entry["variants"]],
             }
         )
+
+
+class Outcome(StrEnum):
+    """What the evidence says of a sentence of the write-up, by the claim that fares worst, the best first."""
+
+    FOUND = "found"
+    TRUE = "true"
+    """Supported by claims that rule a rival reading out and have no null."""
+    BY_CONSTRUCTION = "by construction"
+    NOT_RARE = "not rare"
+    LIMITED = "as far as told"
+    CONDITIONAL = "conditional"
+    NOT_RUN = "not run"
+    NOT_ASSESSABLE = "not assessable"
+    UNDECIDED = "undecided"
+    NOT_SUPPORTED = "not supported"
+    ERROR = "error"
+
+
+@dataclass
+class SentenceEntry:
+    """A sentence of the write-up in a record, the claims that it rests on, and the answer of the evidence in words."""
+
+    says: str
+    claims: list[str]
+    outcome: Outcome
+    answer: str
 
 
 def counts(claims: Sequence[ClaimEntry]) -> dict[str, int]:

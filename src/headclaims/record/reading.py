@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -10,7 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from headclaims.errors import BadInput
-from headclaims.record.entries import ClaimEntry, counts
+from headclaims.record.entries import ClaimEntry, SentenceEntry, counts
 from headclaims.record.record import RECORD_FILE
 from headclaims.record.settle import settle
 from headclaims.statistics.verdict import Verdict
@@ -113,6 +113,7 @@ class Record:
     environment: dict[str, str | int]
     claims: list[ClaimEntry]
     earlier_rules: bool = False
+    scorecard: list[SentenceEntry] = field(default_factory=list)
 
     def of_verdict(self, *verdicts: Verdict | None) -> list[ClaimEntry]:
         """Return the claims with one of these verdicts; None is that of a claim whose test ended in an error."""

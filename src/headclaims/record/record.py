@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headclaims import __version__
-from headclaims.record.entries import ClaimEntry, counts
+from headclaims.record.entries import ClaimEntry, SentenceEntry, counts
 from headclaims.record.environment import environment
 
 SCHEMA = 2
@@ -30,11 +30,13 @@ def record(
     settings: Mapping[str, Any],
     claims: Sequence[ClaimEntry],
     evidence_of: str,
+    scorecard: Sequence[SentenceEntry] = (),
 ) -> dict[str, Any]:
     """Return an audit as JSON, schema 2.
 
     `claim_set` are its name, version and the sha256 of its findings and thresholds; `evidence_of` is
-    `DISCOVERY` for the write-up's own head of its own checkpoint, elsewhere `REPLICATION`.
+    `DISCOVERY` for the write-up's own head of its own checkpoint, elsewhere `REPLICATION`;
+    `scorecard` answers the write-up's sentences, in a set that lists some.
     """
     return {
         "schema": SCHEMA,
@@ -47,6 +49,7 @@ def record(
         "target": dict(target),
         "evidence_of": evidence_of,
         "counts": counts(claims),
+        "scorecard": [asdict(sentence) for sentence in scorecard],
         "settings": dict(settings),
         "environment": environment(str(settings["device"])),
         "claims": [asdict(claim) for claim in claims],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headclaims.record.entries import ClaimEntry
 from headclaims.statistics.verdict import Flag, Verdict
 
@@ -13,6 +15,8 @@ SIGNS: dict[Verdict | None, str] = {
     None: "!",
 }
 """One character a verdict; None is that of a claim whose test ended in an error."""
+NO_SPREAD = "(units don't differ)"
+"""Stands for an interval of no width: prompts, words or groups all gave the same value."""
 
 
 def number(value: float | int) -> str:
@@ -34,8 +38,19 @@ def measured(claim: ClaimEntry) -> str:
 
 
 def interval(claim: ClaimEntry) -> str:
-    """Write a claim's 95 % interval as ` [low, high]`; nothing where it has none."""
-    return "" if claim.interval is None else f" [{number(claim.interval[0])}, {number(claim.interval[1])}]"
+    """Write a claim's 95 % interval after a space; nothing where it has none."""
+    return "" if claim.interval is None else f" {ends(claim.interval)}"
+
+
+def ends(interval: Sequence[float]) -> str:
+    """Write an interval as `[low, high]`; where both are the same number, that the resampled units do not differ."""
+    low, high = interval
+    if low == high:
+        return NO_SPREAD
+    written = number(low), number(high)
+    if written[0] == written[1]:
+        written = f"{low:.8g}", f"{high:.8g}"
+    return f"[{written[0]}, {written[1]}]"
 
 
 def p_values(claim: ClaimEntry) -> str:

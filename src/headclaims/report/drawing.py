@@ -20,7 +20,7 @@ from headclaims.report.null_figures import null_distributions
 from headclaims.report.suite_figures import suite_figure, suite_files
 
 Made = TypeVar("Made")
-RESERVED = re.compile(r"(data|verdicts|suite|claim-.*|group-.*)")
+RESERVED = re.compile(r"(contents|content|data|map|report|scorecard|suite|verdicts|(claim|group|more|tab)-.*)")
 """Ids of other elements of a page."""
 
 
@@ -45,17 +45,26 @@ class Drawing:
         read = {name: self._try(claim, partial(read_form, one.form, one.data)) for name, one in figures.drawn.items()}
         return {name: form for name, form in read.items() if form is not None}
 
+    def claim_figures(self, claims: Sequence[ClaimEntry]) -> dict[str, list[Placed]]:
+        """Return the figures of each claim alone, by the claim's id; a claim without some is left out."""
+        placed: dict[str, list[Placed]] = {}
+        for claim in claims:
+            for name, form in self._forms.get(claim.id, {}).items():
+                if not isinstance(form, DrawnTogether):
+                    figure_id = name if self._drawing_as[name] == 1 else f"{claim.id}-{name}"
+                    drawn = self._place(claim.id, figure_id, partial(form.figures, self.target))
+                    if drawn:
+                        placed.setdefault(claim.id, []).extend(drawn)
+        return placed
+
     def group_figures(self, claims: Sequence[ClaimEntry]) -> list[Placed]:
-        """Return the figures of a group of claims: those of one claim alone, then those that several share."""
+        """Return the figures that several claims of a group share."""
         placed = []
         shared: dict[tuple[str, type[Any]], dict[str, Any]] = {}
         for claim in claims:
             for name, form in self._forms.get(claim.id, {}).items():
                 if isinstance(form, DrawnTogether):
                     shared.setdefault((name, type(form)), {})[claim.id] = form
-                else:
-                    figure_id = name if self._drawing_as[name] == 1 else f"{claim.id}-{name}"
-                    placed += self._place(claim.id, figure_id, partial(form.figures, self.target))
         for (name, kind), forms in shared.items():
             thresholds = {claim: self.claims[claim].parts[0].wanted for claim in forms if self.claims[claim].parts}
             placed += self._place(claims[0].group, name, partial(kind.figures_together, forms, thresholds, self.target))

@@ -58,7 +58,7 @@ def read_figures(folder: Path, record: Record) -> tuple[dict[str, ClaimFigures],
     """
     path = folder / FIGURES_FILE
     if not path.is_file():
-        return {}, f"There is no {FIGURES_FILE} beside the record: a run with --html keeps the numbers of figures."
+        return {}, f"There is no {FIGURES_FILE} beside the record: a run with --page keeps the numbers of figures."
     what = "the figures of a record"
     content = content_of(path, what)
     if isinstance(content, dict) and content.get("schema") == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from tabulate import tabulate
@@ -30,7 +31,7 @@ def rows(claims: Sequence[ClaimEntry]) -> list[list[str]]:
 
 
 def markdown(record: Mapping[str, Any], claims: Sequence[ClaimEntry], prompts: str, why: str | None) -> str:
-    """Return `claims.md`: what was audited, a row a claim, and folded away what each claim says and what was measured.
+    """Return `claims.md`: the scorecard, what was audited, a row a claim, and folded away what was measured.
 
     `prompts` says how many prompts there are of which length; `why` how the checkpoint was chosen where none was named.
     Text of the checkpoint is escaped.
@@ -39,6 +40,7 @@ def markdown(record: Mapping[str, Any], claims: Sequence[ClaimEntry], prompts: s
     head = [
         f"# Claims about {target['label']} of {markdown_text(checkpoint['name'])}",
         "",
+        *_scorecard(record.get("scorecard") or []),
         f"**{headline(record['counts'], record['evidence_of'])}.**",
         "",
         f"{FOUND[0].upper()}{FOUND[1:]}.",
@@ -60,9 +62,27 @@ def markdown(record: Mapping[str, Any], claims: Sequence[ClaimEntry], prompts: s
     files = checkpoint.get("files") or []
     head += [f"- {markdown_code(one['file'])}: {markdown_text(_source(one))}" for one in files]
     head += [f"- {markdown_text(why)}"] if why else []
-    table = tabulate(markdown_cells(rows(claims)), headers=COLUMNS, tablefmt="github", disable_numparse=True)
+    table = tabulate(_grouped(claims), headers=COLUMNS, tablefmt="github", disable_numparse=True)
     fold = ["<details><summary>What each claim says, and what was measured</summary>", ""]
     return "\n".join([*head, "", table, "", *fold, *(line for c in claims for line in _section(c)), "</details>", ""])
+
+
+def _grouped(claims: Sequence[ClaimEntry]) -> list[list[str]]:
+    """Return the cells of all claims, a row with the name before each group where there are several."""
+    groups = [(name, list(some)) for name, some in groupby(claims, lambda claim: claim.group)]
+    cells = []
+    for name, some in groups:
+        cells += [[f"**{markdown_cells([[name]])[0][0]}**", *[""] * (len(COLUMNS) - 1)]] if len(groups) > 1 else []
+        cells += markdown_cells(rows(some))
+    return cells
+
+
+def _scorecard(sentences: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a table of the write-up's sentences and their answers; no line where the set lists none."""
+    if not sentences:
+        return []
+    cells = markdown_cells([[one["says"], one["answer"]] for one in sentences])
+    return [tabulate(cells, ["the write-up says", "the evidence"], tablefmt="github", disable_numparse=True), ""]
 
 
 def _source(file: Mapping[str, Any]) -> str:

@@ -12,20 +12,26 @@ from headclaims.record.entries import ClaimEntry
 from headclaims.record.reading import Record, read_record
 from headclaims.report.claim_figures import ClaimFigures
 from headclaims.report.drawing import Drawing
-from headclaims.report.figure import Placed
+from headclaims.report.figure import Placed, ScriptedFigure
 from headclaims.report.figures_file import PAGE_FILE, read_figures
 from headclaims.report.footer import FOUND, WORDS, headline
 from headclaims.report.rendering import render
 from headclaims.statistics.verdict import Verdict
 
+INCOMPLETE = (
+    "Incomplete: the run was cut short, covered some claims only, or a claim ended in an error. What is here was "
+    "measured; what is missing is not known."
+)
+
 
 @dataclass(frozen=True)
 class Group:
-    """The claims of one finding of the write-up, and the figures that belong to them all."""
+    """The claims of one finding of the write-up, the figures of each by its id, and those that several share."""
 
     name: str
     claims: list[ClaimEntry]
-    figures: list[Placed]
+    own: dict[str, list[Placed]]
+    shared: list[Placed]
 
 
 def write_page(folder: Path) -> Path:
@@ -44,20 +50,25 @@ def page(record: Record, figures: dict[str, ClaimFigures], folder: Path, why: st
     """Return the page of a record in a folder; `figures` is by claim, `why` says why there are none."""
     drawing = Drawing(figures, Head(record.target.layer, record.target.head))
     groups = [
-        Group(name, claims := list(some), drawing.group_figures(claims))
+        Group(name, claims := list(some), drawing.claim_figures(claims), drawing.group_figures(claims))
         for name, some in groupby(record.claims, lambda claim: claim.group)
     ]
     nulls = drawing.null_figures(record.claims)
     suite = drawing.suite_figures(folder)
+    own = [one for group in groups for some in group.own.values() for one in some]
+    placed = [*own, *(one for group in groups for one in group.shared), *nulls.values(), *suite]
     return render(
         "page.html",
-        [*(figure for group in groups for figure in group.figures), *nulls.values(), *suite],
+        placed,
         record=record,
         groups=groups,
         shown=figures,
         nulls=nulls,
         suite=suite,
+        maps=[one for one in placed if isinstance(one.figure, ScriptedFigure)],
+        ids={claim.id for claim in record.claims},
         notices=[*notices(record), *([why] if why else []), *drawing.left_out],
+        incomplete=None if record.complete else INCOMPLETE,
         headline=headline(vars(record.counts), record.evidence_of),
         meaning=FOUND,
         word=WORDS.get(record.evidence_of or "", ""),
@@ -65,13 +76,8 @@ def page(record: Record, figures: dict[str, ClaimFigures], folder: Path, why: st
 
 
 def notices(record: Record) -> list[str]:
-    """Return what a reader has to know before anything else, a line each."""
+    """Return what a reader has to know of a record beside its scorecard, a line each."""
     lines = []
-    if not record.complete:
-        lines.append(
-            "Incomplete: the run was cut short, covered some claims only, or a claim ended in an error. What is here "
-            "was measured; what is missing is not known."
-        )
     if record.earlier_rules:
         lines.append(
             "Recorded under earlier rules: what is distinctive and found was derived anew from its p-values, which "

@@ -30,7 +30,7 @@ THEME: dict[str, Any] = {
         "xaxis": AXIS | {"automargin": False, "tickangle": 0},
         "yaxis": AXIS,
         "title": {"font": {"size": 13}, "x": 0.5, "y": 0.98, "yanchor": "top"},
-        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+        "legend": {"orientation": "h", "xref": "container", "x": 0, "yref": "container", "y": 0, "yanchor": "bottom"},
         "dragmode": False,
         "hovermode": "closest",
     }
@@ -91,12 +91,15 @@ def rows_axis(title: str, labels: Sequence[str]) -> dict[str, Any]:
     return {"title": title, "type": "category", "categoryorder": "array", "categoryarray": list(labels)}
 
 
-def name_axis(names: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Return labels that each occur once, and a heat map's axis that shows the names where they are not too many."""
+def name_axis(names: Sequence[str], most: int = MOST_TICKS) -> tuple[list[str], dict[str, Any]]:
+    """Return labels that each occur once, and a heat map's axis with a name beside each cell.
+
+    Of more names than `most` every second, third, … is shown.
+    """
     labels = [f"{i} {plain(name)}" for i, name in enumerate(names)]
-    ticks = {"tickvals": labels, "ticktext": [plain(short(name)) for name in names], "tickfont": {"size": 8}}
-    shown = ticks if len(names) <= MOST_TICKS else {"showticklabels": False}
-    return labels, {"type": "category", "ticks": "", "showgrid": False} | shown
+    step = max(1, -(-len(names) // most))
+    shown = {"tickvals": labels[::step], "ticktext": [plain(short(name)) for name in names[::step]]}
+    return labels, {"type": "category", "ticks": "", "showgrid": False, "tickfont": {"size": 8}} | shown
 
 
 def heatmap_axes(columns: Mapping[str, Any], rows: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from headclaims.report.cells import SIGNS, measured, number, p_values, reported, resolution
+from headclaims.report.cells import SIGNS, ends, measured, number, p_values, reported, resolution
 from headclaims.report.figure import Figure, Placed, ScriptedFigure, page_data
 from headclaims.report.plots import THEME
+from headclaims.report.scorecard import OUTCOME_SIGNS, headword
 
 
 def render(template: str, placed: Sequence[Placed], **values: Any) -> str:
@@ -48,7 +49,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (number, measured, reported, p_values, resolution)
+    filters = (ends, headword, number, measured, reported, p_values, resolution)
     environment.filters |= {written.__name__: written for written in filters}
-    environment.globals |= {"signs": SIGNS, "css": _text("page.css")}
+    environment.globals |= {"signs": SIGNS, "outcome_signs": OUTCOME_SIGNS, "css": _text("page.css")}
     return environment

@@ -49,6 +49,19 @@ FLAGS = (
     "no interval",
     "part of the model",
 )
+OUTCOMES = (
+    "found",
+    "true",
+    "by construction",
+    "not rare",
+    "as far as told",
+    "conditional",
+    "not run",
+    "not assessable",
+    "undecided",
+    "not supported",
+    "error",
+)
 RECORD: dict[str, Any] = {
     "schema": OneOf((2,)),
     "complete": bool,
@@ -88,6 +101,7 @@ RECORD: dict[str, Any] = {
         "identities": int,
         "identities_hold": int,
     },
+    "scorecard": [{"says": str, "claims": [str], "outcome": OneOf(OUTCOMES), "answer": str}],
     "settings": {
         "checkpoint": Maybe(str),
         "revision": Maybe(str),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from headclaims.record.entries import ClaimEntry, NullEntry
-from headclaims.report.cells import number, resolution
+from headclaims.report.cells import ends, number, resolution
 from headclaims.statistics.verdict import Flag, Verdict
 
 
@@ -57,3 +57,17 @@ def test_resolution_says_what_is_known() -> None:
     alone = [NullEntry("other heads", 19, 0.5, 0.05), NullEntry("few", 3, 0.25, 0.25)]
     assert resolution(effect(Verdict.SUPPORTED, "> 0", Flag.NOT_DISTINCTIVE, nulls=alone)) == "p 0.05 at least"
     assert resolution(effect(Verdict.SUPPORTED, "> 0", Flag.NOT_DISTINCTIVE)) == ""
+
+
+@pytest.mark.parametrize(
+    ("interval", "written"),
+    [
+        ([0.5, 1.25], "[0.5, 1.25]"),
+        ([1.0, 1.0], "(units don't differ)"),
+        ([0.0, 0.0], "(units don't differ)"),
+        # Of two numbers that differ both are seen.
+        ([0.99999, 1.0], "[0.99999, 1]"),
+    ],
+)
+def test_an_interval_is_written_with_both_ends_or_as_none(interval: list[float], written: str) -> None:
+    assert ends(interval) == written

@@ -115,6 +115,33 @@ def test_a_rule_of_homologous_heads_that_no_head_could_meet(tmp_path: Path, befo
     assert refusal(folder) == f"{tmp_path.resolve()}/findings.toml: {said}"
 
 
+SENTENCE = """
+[[write_up.sentences]]
+says = "Both hold"
+claims = ["first", "second"]
+"""
+
+
+def test_sentences_of_the_write_up(tmp_path: Path) -> None:
+    assert small_set(tmp_path / "none").write_up.sentences == []
+    (sentence,) = ClaimSet.read(write_set(tmp_path / "one", FINDINGS + SENTENCE)).write_up.sentences
+    assert (sentence.says, sentence.claims) == ("Both hold", ["first", "second"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('"second"]', '"third"]', "the sentence 'Both hold' names 'third'; wanted claims of the set"),
+        ('["first", "second"]', "[]", "a sentence that says 'Both hold'; wanted words, and one claim or more"),
+        ('"Both hold"', '" "', "a sentence that says ' '; wanted words, and one claim or more"),
+        ('says = "Both hold"', "", "write_up.sentences.0.says: Field required"),
+    ],
+)
+def test_a_sentence_that_rests_on_nothing(tmp_path: Path, before: str, after: str, said: str) -> None:
+    folder = write_set(tmp_path, FINDINGS + SENTENCE.replace(before, after))
+    assert refusal(folder) == f"{tmp_path.resolve()}/findings.toml: {said}"
+
+
 def test_the_digest_is_of_what_was_claimed_and_wanted(tmp_path: Path) -> None:
     first = small_set(tmp_path / "a").digest
     assert len(first) == 64

@@ -112,14 +112,18 @@ def test_what_was_recorded_of_gpt2() -> None:
     assert not any(claim.found for claim in by_id.values())
 
 
-def test_what_smollm2_gave() -> None:
-    page = text("reports/examples/smollm2.md")
-    counts = re.search(r"31 empirical: (\d+) assessed, (\d+) supported, 0 found", page)
-    assert counts is not None
+def test_what_other_models_gave() -> None:
+    smollm2, gemma = (text(f"reports/examples/{name}.md") for name in ("smollm2", "gemma3"))
+    counts = [re.search(r"31 empirical: (\d+) assessed, (\d+) supported, 0 found", page) for page in (smollm2, gemma)]
+    (assessed, supported), (assessed_there, supported_there) = (of.groups() for of in counts if of is not None)
     stand_there(
-        "README.md", [f"Of {counts[1]} claims that could be assessed {counts[2]} are supported and none is found"]
+        "README.md",
+        [
+            f"Of {assessed} claims that could be assessed {supported} are supported and none is found",
+            f"of Gemma's L7H0 {supported_there} of {assessed_there}, and none is found",
+        ],
     )
-    assert re.search(r"suppresses-self \| log_ratio -1\.31 \[[^]]*\] \| [^|]*\| not supported", page)
+    assert re.search(r"suppresses-self \| log_ratio -1\.31 \[[^]]*\] \| [^|]*\| not supported", smollm2)
 
 
 def test_coverage() -> None:

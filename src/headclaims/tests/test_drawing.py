@@ -11,7 +11,7 @@ from headclaims.checkpoint.interface import Head
 from headclaims.record.entries import ClaimEntry
 from headclaims.report.claim_figures import ClaimFigures, DrawnForm
 from headclaims.report.drawing import Drawing
-from headclaims.report.figure import Figure, ScriptedFigure
+from headclaims.report.figure import Figure, Placed, ScriptedFigure
 from headclaims.report.figures.form import figure_form, form_data
 from headclaims.report.figures.line import Line
 from headclaims.tests.report_folders import HOSTILE, claim, claims, figures, forms, suite_records
@@ -19,10 +19,16 @@ from headclaims.tests.report_folders import HOSTILE, claim, claims, figures, for
 TARGET = Head(1, 2)
 
 
+def placed_of(drawing: Drawing, entries: list[ClaimEntry]) -> list[Placed]:
+    """The figures of each claim, then those that several share."""
+    own = drawing.claim_figures(entries)
+    return [*(one for some in own.values() for one in some), *drawing.group_figures(entries)]
+
+
 def test_a_group_has_its_claims_figures() -> None:
     behaviour: list[ClaimEntry] = [c for c in claims() if c.group == "Behaviour"]
     drawing = Drawing(figures(), TARGET)
-    placed = drawing.group_figures(behaviour)
+    placed = placed_of(drawing, behaviour)
     assert sorted(one.id for one in placed) == sorted(name.replace("_", "-") for name in forms())
     assert HOSTILE not in "".join(str(one.figure.content["plots"]) for one in placed)
     assert drawing.left_out == []
@@ -51,7 +57,7 @@ def test_numbers_that_do_not_fit_cost_their_figure_alone(what: str) -> None:
     kept, (name, spoilt) = figures(), SPOILT[what]
     kept["category-score-lowest"].drawn[name].data |= spoilt
     drawing = Drawing(kept, TARGET)
-    placed = drawing.group_figures([c for c in claims() if c.group == "Behaviour"])
+    placed = placed_of(drawing, [c for c in claims() if c.group == "Behaviour"])
     assert len(placed) == len(forms()) - 1
     (line,) = drawing.left_out
     assert line.startswith("category-score-lowest: a figure is left out, its numbers don't fit: ")
@@ -61,7 +67,7 @@ def test_a_map_whose_edges_lead_nowhere_is_left_out() -> None:
     kept = figures()
     kept["communities-are-semantic"].drawn["token_map"].data["edges"][0] = [0, 99]
     drawing = Drawing(kept, TARGET)
-    assert drawing.group_figures([c for c in claims() if c.group == "Vocabulary map"]) == []
+    assert placed_of(drawing, [c for c in claims() if c.group == "Vocabulary map"]) == []
     assert drawing.left_out
 
 
@@ -76,7 +82,7 @@ def test_what_could_not_be_drawn_is_said() -> None:
 def test_a_form_that_is_not_known_costs_its_figure_and_is_said() -> None:
     kept = {"a": ClaimFigures(drawn={"trend_line": DrawnForm("a-guest-s-own", {"x": [1]}), "same": line("Same")})}
     drawing = Drawing(kept, TARGET)
-    assert [one.id for one in drawing.group_figures([claim("a")])] == ["same"]
+    assert [one.id for one in placed_of(drawing, [claim("a")])] == ["same"]
     assert drawing.left_out == [
         "a: a figure is left out: the form 'a-guest-s-own' is not known here: the module that registers it was not "
         "loaded."
@@ -95,7 +101,7 @@ def test_two_figures_of_one_form_have_ids_of_their_own() -> None:
         "b": ClaimFigures(drawn={"trend": line("D"), "data": line("E"), "claim-a": line("F"), "…": line("G")}),
     }
     drawing = Drawing(kept, TARGET)
-    placed = drawing.group_figures([claim("a"), claim("b")])
+    placed = placed_of(drawing, [claim("a"), claim("b")])
     assert {one.figure.title: one.id for one in placed} == {
         "A": "a-trend",
         "B": "other-trend",
@@ -112,8 +118,8 @@ def test_claims_that_share_a_figure_have_one_a_group() -> None:
     shared = DrawnForm("effects", form_data(forms()["effects"]))
     kept = {name: ClaimFigures(drawn={"effects": shared}) for name in "abc"}
     drawing = Drawing(kept, TARGET)
-    (first,) = drawing.group_figures([claim("a"), claim("b")])
-    (second,) = drawing.group_figures([claim("c")])
+    (first,) = placed_of(drawing, [claim("a"), claim("b")])
+    (second,) = placed_of(drawing, [claim("c")])
     assert (first.id, second.id) == ("effects", "effects-2")
     assert {row[0] for row in first.figure.content["rows"]} == {"a", "b"}
     assert {row[0] for row in second.figure.content["rows"]} == {"c"}
@@ -143,7 +149,7 @@ class Breaks:
 def test_a_form_that_goes_wrong_costs_its_own_figure(way: str) -> None:
     kept = {"a": ClaimFigures(drawn={"bad": DrawnForm("breaks-when-drawn", {"way": way}), "trend": line("A")})}
     drawing = Drawing(kept, TARGET)
-    assert [one.id for one in drawing.group_figures([claim("a")])] == ["trend"]
+    assert [one.id for one in placed_of(drawing, [claim("a")])] == ["trend"]
     (said,) = drawing.left_out
     assert said.startswith("a: a figure is left out, its numbers don't fit: ")
 

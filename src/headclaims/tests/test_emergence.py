@@ -80,6 +80,12 @@ def test_a_sweep_over_steps_says_when_a_claim_emerges(plan: Path, capsys: pytest
     assert kept["notices"] == ["no record at steps 10"]
     assert kept["claims"]["attends-within-category"]["turns"] == ["step 200: not supported → supported"]
     assert kept["claims"]["inertia"]["turns"] == []
+    lines = (plan.parent / "sweep" / "emergence.md").read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if "attends-within-category" in line]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[1] == "step 200: not supported → supported"
+    assert cells[2].startswith("ratio")
+    assert "attends-within-category" in (plan.parent / "sweep" / "emergence.svg").read_text(encoding="utf-8")
     page = (plan.parent / "sweep" / "emergence.html").read_text(encoding="utf-8")
     assert "step 200: not supported → supported" in page
     assert "no record at steps 10." in page
@@ -93,6 +99,8 @@ def test_a_plan_without_steps_has_no_emergence(tmp_path: Path) -> None:
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("in_this_process")
 def test_heads_that_differ_by_step_are_said_and_every_head_is_its_own_series(plan: Path) -> None:
     """At step 0 no head attends to kin and chance chooses; under `--head all` each head has a series."""
@@ -112,6 +120,7 @@ def test_heads_that_differ_by_step_are_said_and_every_head_is_its_own_series(pla
     assert all(not one.notices for one in found[1:])
     page = (plan.parent / "sweep" / "emergence.html").read_text(encoding="utf-8")
     assert page.count("<figure") == 25
+    assert not (plan.parent / "sweep" / "emergence.svg").exists()
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -119,7 +128,7 @@ def test_several_sets_and_several_heads_are_series_of_their_own(plan: Path, monk
     """A claim of one id in two sets, or of two heads, would have two points a step otherwise."""
     second = plan.parent / "second_set"
     shutil.copytree(SET, second)
-    monkeypatch.setattr("headclaims.fleet.plan.find_sets", lambda _: [SET, second])
+    monkeypatch.setattr("headclaims.fleet.plan.find_sets", lambda *_: [SET, second])
     text = plan.read_text(encoding="utf-8").replace(f'set = "{SET}"', 'head = "L1H5,L0H1"')
     plan.write_text(text.replace("step = [200, 0, 10]", "step = [200, 0]"), encoding="utf-8")
     assert main(["sweep", str(plan), "--workers", "1"]) == 0

@@ -8,7 +8,8 @@ import pytest
 
 from headclaims.checkpoint.interface import Head
 from headclaims.report.figure import Figure, require_drawable
-from headclaims.report.figures.effects import Effects
+from headclaims.report.figures.attention_pattern import Pattern
+from headclaims.report.figures.effects import Effect, Effects
 from headclaims.report.figures.form import DrawnTogether
 from headclaims.report.figures.head_scores import HeadScores
 from headclaims.tests.report_folders import forms
@@ -81,17 +82,49 @@ def test_a_pattern_beside_its_target() -> None:
     (attention,), (wanted,) = traces("pattern", 0), traces("pattern", 1)
     assert [list(row) for row in attention.z] == [[1.0, None, None], [0.5, 0.5, None], [0.25, 0.5, 0.25]]
     assert [list(row) for row in wanted.z] == [[1, None, None], [1, 0, None], [0, 1, 0]]
+    # BOS gives itself all: colours end at 0.5, the most that a later word gets.
+    assert (attention.zmin, attention.zmax) == (0, 0.5)
     # 1, 0.5 and 0.5 of the rows' attention.
     assert "67%" in ALL["pattern"].caption
 
 
 def test_effects_with_their_intervals() -> None:
-    mean, zero = traces("effects")
-    assert list(mean.x) == [0.05, 0.05]
-    assert list(mean.error_x.array) == pytest.approx([0.05, 0.05])
-    assert list(mean.error_x.arrayminus) == pytest.approx([0.05, 0.05])
-    assert list(zero.error_x.array) == [0, 0]
+    """The claim that wants a small one has a plot of its own, with its threshold; the other has none."""
+    for plot, edges in ((0, [0.1]), (1, [])):
+        mean, zero = traces("effects", plot)
+        assert (list(mean.x), list(mean.y)) == ([0.05], [0])
+        assert (list(zero.x), list(zero.y)) == ([0.5], [1])
+        assert list(mean.error_x.array) == pytest.approx([0.05])
+        assert list(mean.error_x.arrayminus) == pytest.approx([0.05])
+        assert list(zero.error_x.array) == [0]
+        assert list(mean.customdata) == [" [0, 0.1]"]
+        assert [shape["x0"] for shape in ALL["effects"].plots[plot]["layout"]["shapes"]] == edges
     assert ["a-claim", "≤ 0.1", "zero", 0.5, None, None] in ALL["effects"].rows
+
+
+def test_no_two_effects_lie_on_one_row() -> None:
+    """Claims with other kinds than each other, as those about E: each its rows, a gap between."""
+    few, more = Effects([Effect("E", 0.5, None)]), Effects([Effect("mean", 0.1, None), Effect("zero", 0.2, None)])
+    wanted = dict.fromkeys("abc", "|·| ≤ 0.25")
+    (figure,) = Effects.figures_together({"a": more, "b": few, "c": more}, wanted, TARGET)
+    assert isinstance(figure, Figure)
+    (drawn,) = figure.plots
+    rows = {trace["name"]: trace["y"] for trace in drawn["data"]}
+    assert rows == {"mean": [0, 5], "zero": [1, 6], "E": [3]}
+    assert drawn["layout"]["yaxis"]["tickvals"] == [0.5, 3, 5.5]
+    assert [shape["x0"] for shape in drawn["layout"]["shapes"]] == [-0.25, 0.25] * 3
+
+
+def test_tokens_stand_beside_a_pattern_every_few_where_there_are_many() -> None:
+    n = 65
+    words = ["BOS", *(f"w{i}" for i in range(1, n))]
+    (figure,) = Pattern(words, [[1 / (i + 1)] * (i + 1) for i in range(n)], [[0]] * n).figures(TARGET)
+    assert isinstance(figure, Figure)
+    for axis in ("xaxis", "yaxis"):
+        shown = figure.plots[0]["layout"][axis]
+        assert shown["ticktext"] == [words[i] for i in range(0, n, 3)]
+        assert shown["tickvals"] == [f"{i} {words[i]}" for i in range(0, n, 3)]
+    assert figure.plots[0]["data"][0]["x"][64] == "64 w64"
 
 
 def test_a_group_without_effects_has_no_figure() -> None:

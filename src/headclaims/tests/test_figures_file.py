@@ -50,7 +50,7 @@ def test_no_figures_are_said(tmp_path: Path) -> None:
     kept, why = read_figures(folder, read_record(folder))
     assert kept == {}
     assert why is not None
-    assert "--html" in why
+    assert "--page" in why
 
 
 def test_bad_figures_are_one_line(tmp_path: Path) -> None:

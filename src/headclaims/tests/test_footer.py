@@ -2,7 +2,7 @@
 
 import textwrap
 
-from headclaims.record.entries import NullEntry
+from headclaims.record.entries import ClaimEntry, NullEntry
 from headclaims.report.footer import FOUND, WIDTH, footer, headline
 from headclaims.statistics.verdict import Flag, Verdict
 from headclaims.tests.test_markdown import CLAIMS, entry
@@ -83,3 +83,44 @@ def test_the_footer_says_what_could_have_been_seen() -> None:
 
 def test_the_footer_of_no_claims_has_its_head_alone() -> None:
     assert len(footer([])) == 3
+
+
+def test_on_a_wide_terminal_a_claim_is_a_line() -> None:
+    """At 160 columns; what does not fit stands below in the same column."""
+    reason = "no common words under this tokenizer, " * 3
+    wordy = entry("wordy", verdict=Verdict.NOT_ASSESSABLE, reason=reason.strip())
+    lines = footer([*CLAIMS, entry("found", flags=[Flag.DISTINCTIVE], measured={"ratio": 2.5}), wordy], 160)
+    beside = " " * 65
+    assert [line.text + line.rest for line in lines] == [
+        f"{'claim':43}{'verdict':22}measured [95 %]; reported; null p; flags; resolution; why",
+        "-" * 160,
+        f"{'full':43}{'supported':22}gap 1.302 [1.235, 2]; reported 0.6, 1.347; null p 0.02, – (adjusted 0.03); "
+        "null missing,",
+        f"{beside}conditional; variants that disagree: offset 4",
+        f"{'errored':43}{'error':22}error: out of luck",
+        f"{'skipped':43}{'not assessable':22}needs qk: the file holds recorded attention only",
+        f"{'bare':43}{'supported':22}count 33",
+        f"{'found':43}{'supported':15}found  ratio 2.5; distinctive",
+        f"{'wordy':43}{'not assessable':22}"
+        + ", ".join(["no common words under this tokenizer"] * 2 + ["no common words"]),
+        f"{beside}under this tokenizer,",
+    ]
+    # Only verdicts are in colour.
+    assert [line.text.split()[0] for line in lines if line.claim] == [claim.id for claim in CLAIMS] + ["found", "wordy"]
+    assert not any("gap" in line.text for line in lines)
+
+
+def test_groups_are_headings_where_there_are_several() -> None:
+    other = ClaimEntry("other", "Another group", "It holds", "Section 2", Verdict.SUPPORTED)
+    for width in (80, 160):
+        lines = footer([*CLAIMS[:1], other], width)
+        headings = [line.text for line in lines if line.is_heading]
+        assert headings == ["-- Group", "-- Another group"]
+        texts = [line.text.split()[0] for line in lines if line.claim or line.is_heading]
+        assert texts == ["--", "full", "--", "other"]
+    assert not any(line.is_heading for line in footer(CLAIMS))
+
+
+def test_no_terminal_is_too_narrow() -> None:
+    assert footer(CLAIMS, 40) == footer(CLAIMS)
+    assert max(len(line.text + line.rest) for line in footer(CLAIMS, 140)) <= 140

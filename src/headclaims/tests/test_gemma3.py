@@ -105,7 +105,7 @@ def test_what_is_assessed(audit: ClaimsRun) -> None:
     assert checkpoint["kind"] == "gguf"
     sizes = {key: checkpoint[key] for key in ("n_layers", "n_heads", "d_model", "d_head", "d_vocab")}
     assert sizes == {"n_layers": LAYERS, "n_heads": HEADS, "d_model": 640, "d_head": D_HEAD, "d_vocab": D_VOCAB}
-    assert checkpoint["capabilities"] == ["tokens", "attention", "interventions", "scores", "embedding", "graph"]
+    assert checkpoint["capabilities"] == ["tokens", "attention", "interventions", "scores", "ov", "embedding", "graph"]
     lacking = {name for name, claim in audit.claims.items() if claim["verdict"] == "not assessable"}
     assert lacking == OF_W_QK
     for name in OF_W_QK:

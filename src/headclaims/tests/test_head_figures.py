@@ -85,9 +85,10 @@ def test_attention_beside_marked_keys() -> None:
     pattern = np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.25, 0.5, 0.25]])
     mark = np.zeros((3, 3), dtype=bool)
     mark[2, 1] = True
-    figure = drawn(Pattern.marked(["BOS", " a", " b"], pattern, mark, "what followed", "a line"))
+    figure = drawn(Pattern.marked(["BOS", " a", " b"], pattern, mark, wanted="what followed", see="a line"))
     attention, wanted = (go.Figure(plot).data[0] for plot in figure.plots)
     assert [list(row) for row in attention.z] == [[1.0, None, None], [0.5, 0.5, None], [0.25, 0.5, 0.25]]
     assert [list(row) for row in wanted.z] == [[0, None, None], [0, 0, None], [0, 1, 0]]
-    assert "beside its target: what followed. A row's target has 50% of its attention" in figure.caption
+    assert "beside its target: what followed. " in figure.caption
+    assert "A row's target has 50% of its attention" in figure.caption
     assert figure.caption.endswith("What to see: a line.")

@@ -103,6 +103,13 @@ def test_the_page_has_the_table_and_what_was_audited() -> None:
     assert all(len(row) == len(COLUMNS) for row in cells)
 
 
+def test_groups_have_rows_of_their_own_where_there_are_several() -> None:
+    other = ClaimEntry("other", "A | group", "It holds", "Section 2", Verdict.SUPPORTED)
+    cells = table_of(page_of([FULL, BARE, other]))
+    assert [row[0] for row in cells[2:]] == ["**Group**", "full", "bare", "**A \\| group**", "other"]
+    assert all(len(row) == len(COLUMNS) for row in cells)
+
+
 def test_the_page_has_a_section_for_each_claim() -> None:
     page = page_of(CLAIMS)
     assert page.count("<details>") == page.count("</details>") == 1

@@ -146,7 +146,7 @@ def test_the_record_has_the_form_of_the_design() -> None:
     assert departures(read) == []
     assert list(read) == [
         *("schema", "complete", "suite", "claim_set", "started", "seconds", "checkpoint", "target", "evidence_of"),
-        *("counts", "settings", "environment", "claims"),
+        *("counts", "scorecard", "settings", "environment", "claims"),
     ]
     assert list(read["claims"][0]) == [
         *("id", "group", "statement", "source", "verdict", "flags", "measured", "interval", "reported", "nulls"),

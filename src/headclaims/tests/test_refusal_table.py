@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from headclaims.errors import BadCheckpoint, BadInput
+from headclaims.errors import BadCheckpoint, BadInput, OfAnotherSet
 from headclaims.plugin import begin
 from headclaims.refusal import LONGEST
 
 SOURCE = Path(__file__).parents[1]
 ROOT = SOURCE.parents[1]
 TABLE = Path(__file__).with_name("refusals.txt")
-ERRORS = {"BadInput": BadInput, "BadCheckpoint": BadCheckpoint}
+ERRORS = {"BadInput": BadInput, "BadCheckpoint": BadCheckpoint, "OfAnotherSet": OfAnotherSet}
 GIVEN = "{…}"
 """What the code puts in."""
 LONGEST_TEMPLATE = 300

@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -325,7 +326,7 @@ def test_planted_record(planted: ClaimsRun) -> None:
         "kind": "planted",
         "name": "planted",
         "revision": None,
-        "capabilities": ["tokens", "attention", "interventions", "scores", "qk", "embedding", "graph"],
+        "capabilities": ["tokens", "attention", "interventions", "scores", "qk", "ov", "embedding", "graph"],
         "n_layers": 6,
         "n_heads": 12,
         "d_model": 768,
@@ -365,15 +366,17 @@ def test_header_and_footer(planted: ClaimsRun) -> None:
     fingerprint = planted.record["checkpoint"]["fingerprint"]
     assert f"checkpoint: planted (planted), fingerprint {fingerprint[:16]}" in header
     assert "target head: L1H5, chosen by default" in header
-    assert "evidence: tokens, attention, interventions, scores, qk, embedding, graph" in header
+    assert "evidence: tokens, attention, interventions, scores, qk, ov, embedding, graph" in header
     assert any(line.strip("= ") == "claims of self_hating_head: L1H5" for line in lines)
     (columns,) = [i for i, line in enumerate(lines) if line.startswith("claim ")]
     for title in ("reported", "measured", "null p", "verdict", "flags"):
-        assert title in lines[columns] + lines[columns + 1]
-    table = lines[columns + 3 : next(i for i, line in enumerate(lines) if line.startswith("31 empirical"))]
-    assert max(len(line) for line in table) <= 80
+        assert title in lines[columns]
+    table = lines[columns + 2 : next(i for i, line in enumerate(lines) if line.startswith("31 empirical"))]
+    assert 100 < max(len(line) for line in table) <= 200
     assert "\x1b" not in planted.output
-    rows = [line for line in table if not line.startswith(" ")]
+    headings = [line.removeprefix("-- ") for line in table if line.startswith("-- ")]
+    assert headings == list(dict.fromkeys(claim["group"] for claim in planted.record["claims"]))
+    rows = [line for line in table if not line.startswith((" ", "-- "))]
     assert [line.split()[0] for line in rows] == list(catalogue())
     for line, claim in zip(rows, planted.record["claims"], strict=True):
         assert claim["verdict"] in line
@@ -382,8 +385,9 @@ def test_header_and_footer(planted: ClaimsRun) -> None:
         assert ", ".join(claim["flags"]) in said
     gap = planted.claims["category-score-lowest"]
     shown = f"gap {gap['measured']['gap']:.4g} [{gap['interval'][0]:.4g}, {gap['interval'][1]:.4g}]"
-    first = " ".join(" ".join(table[1:3]).split())
-    assert first.startswith(f"{shown}; null p 0.001, 0.005 (adjusted ")
+    first = rows[0].split(None, 3)
+    assert first[:3] == ["category-score-lowest", "supported", "found"]
+    assert first[3].startswith(f"{shown}; null p 0.001, 0.005 (adjusted ")
     assert shown in planted.markdown
 
 
@@ -458,9 +462,9 @@ def test_real_attention_weights(runs: Runs) -> None:
         "skew-is-weaker": {"sigma_max_skew": 1.3473, "sigma_max_sym": 1.8611},
         "half-the-eigenvalues-negative": {"count": 33},
     }
-    assert run.record["checkpoint"]["capabilities"] == ["qk"]
+    assert run.record["checkpoint"]["capabilities"] == ["qk", "ov"]
     assert run.record["evidence_of"] == "discovery"
-    assert "evidence: qk; lacking tokens, attention, interventions" in run.stdout
+    assert "evidence: qk, ov; lacking tokens, attention, interventions" in run.stdout
 
 
 def test_reported_numbers_are_for_the_head_they_were_reported_for(runs: Runs) -> None:
@@ -707,6 +711,8 @@ def test_a_second_run_is_equal(runs: Runs, planted: ClaimsRun, tmp_path: Path) -
     assert again.stderr == planted.stderr == ""
 
 
+@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("head", ["L1H4", pytest.param("L1H5", marks=pytest.mark.slow)])
 def test_parallel_workers_on_a_file(runs: Runs, evidence: Path, head: str) -> None:
     options = ("--checkpoint", evidence / "recorded.safetensors", "--head", head)
@@ -866,6 +872,8 @@ def test_an_interrupted_run_leaves_what_it_has(evidence: Path, tmp_path: Path, w
     assert sorted(path.name for path in folder.iterdir()) == ["claims.json", "claims.md"]
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_an_earlier_record_stays_until_a_run_has_something_to_say(evidence: Path, tmp_path: Path) -> None:
     """A run that is interrupted before its first claim is done leaves it, a run that ends takes its place."""
     options = ("--checkpoint", evidence / "recorded.safetensors")
@@ -994,6 +1002,33 @@ def test_the_footer_is_in_colour_on_a_terminal_alone(evidence: Path, tmp_path: P
     plain = in_a_terminal(options, tmp_path, {"TERM": "xterm", "NO_COLOR": "1"})
     assert "\x1b[3" not in plain
     assert "category-score-lowest" in plain
+
+
+def test_a_ci_system_sees_verdicts_in_the_xml(runs: Runs, evidence: Path, tmp_path: Path) -> None:
+    """A property a fact; what an audit found stands at the suite. The ledger's own JSON is not in it."""
+    written = tmp_path / "junit.xml"
+    options = ("--checkpoint", evidence / "partial.safetensors", "--page", "--junitxml", written)
+    run = runs(*options, "-k", "eigenspectrum")
+    text = written.read_text(encoding="utf-8")
+    assert "headclaims-" not in text
+    suite = ElementTree.fromstring(text).find("testsuite")
+    assert suite is not None
+    said = {one.get("name"): one.get("value") for one in suite.findall("properties/property")}
+    assert said == {
+        f"headclaims {SET.name}/L1H5": "2 empirical: 1 assessed, 1 supported, 1 found (replicated); "
+        "1 of 1 identities hold",
+        f"headclaims {SET.name}/L1H5 found": "half-the-eigenvalues-negative",
+    }
+    by_claim = {}
+    for case in suite.findall("testcase"):
+        properties = {one.get("name"): one.get("value") for one in case.findall("properties/property")}
+        by_claim[properties.pop("claim")] = properties
+    assert list(by_claim) == list(run.claims)
+    for name, claim in run.claims.items():
+        assert by_claim[name]["verdict"] == claim["verdict"]
+    count = run.claims["half-the-eigenvalues-negative"]["measured"]["count"]
+    assert by_claim["half-the-eigenvalues-negative"]["statistic"] == f"count {count:.0f}"
+    assert by_claim["inertia"]["flags"] == "by construction"
 
 
 def test_the_command_audits_as_pytest_does(runs: Runs, evidence: Path, tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ def test_a_model_of_the_hub(downloaded: ClaimsRun, local: ClaimsRun) -> None:
     assert f"auditing {REPO}, L1H5" in downloaded.first_line
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_a_second_run_offline(downloaded: ClaimsRun, home: Path, tmp_path: Path) -> None:
     run = run_claims("--checkpoint", REPO, reports=tmp_path / "reports", env=offline(home))
     assert run.status == 1, run.output
@@ -175,6 +177,8 @@ def test_the_default_is_gpt2_where_the_hub_has_it(
     assert again.record["checkpoint"] == checkpoint
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_the_default_where_the_hub_never_answers(revisions: dict[str, tuple[str, Path]], tmp_path: Path) -> None:
     with LoopbackHub(revisions, "hang", "gpt2") as hub:
         run = run_claims("-k", "inertia", reports=tmp_path / "reports", env=online(hub, tmp_path / "hf"))

@@ -168,7 +168,16 @@ def test_a_complete_record(audit: ClaimsRun, reference: Reference) -> None:
     assert (checkpoint["kind"], checkpoint["name"]) == ("gguf", "SmolLM2-135M-Instruct.Q4_1")
     sizes = {key: checkpoint[key] for key in ("n_layers", "n_heads", "d_model", "d_head", "d_vocab")}
     assert sizes == {"n_layers": LAYERS, "n_heads": HEADS, "d_model": 576, "d_head": 64, "d_vocab": 49152}
-    assert checkpoint["capabilities"] == ["tokens", "attention", "interventions", "scores", "qk", "embedding", "graph"]
+    assert checkpoint["capabilities"] == [
+        "tokens",
+        "attention",
+        "interventions",
+        "scores",
+        "qk",
+        "ov",
+        "embedding",
+        "graph",
+    ]
     assert all(claim["reported"] is None for claim in record["claims"])
     for name in ("inertia", "skew-adds-no-self-attention"):
         assert audit.verdicts[name] == ("supported", ["by construction"])

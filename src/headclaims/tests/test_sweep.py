@@ -202,6 +202,8 @@ def test_a_sweep_on_a_cluster_that_is_killed_halfway_goes_on_where_it_was(tmp_pa
         assert record["complete"]
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_that_dies_is_noticed_and_its_audit_tried_once_more(evidence: Path) -> None:
     """The first process that takes the deadly audit dies, and so does the next; the others have their records."""
     path = write_plan(

@@ -14,7 +14,7 @@ WANTED = "wanted trained:<series>@<step>, as trained:induction@1000"
 
 
 def parse(spec: str) -> tuple[str, int]:
-    """Return the series and the step that a spec names; raises BadCheckpoint, in one line, where there are none such."""
+    """Return the series and the step that a spec names; raises BadCheckpoint, in one line, for any other."""
     name, _, step = spec.partition(":")[2].partition("@")
     if name not in SERIES:
         raise BadCheckpoint(f"{spec}: no trained series {name!r}; {WANTED}; series: {', '.join(SERIES)}")

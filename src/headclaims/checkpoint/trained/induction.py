@@ -1,9 +1,9 @@
 """The series `induction`: a GPT-2 of two layers trained on sequences whose parts return (`sequences`).
 
-Its vocabulary is BOS, an unknown token and 610 words with a leading space. Position embeddings begin as sines and cosines,
-everything else as Gaussian numbers, and all are trained by AdamW. Sequences are short at first, where one of few tokens
-is the one before, and longer by and by: of 16, 32 and then 64 tokens, 2,048 a step. Tokens that what came before
-doesn't tell count a tenth: no more than how frequent words are can be learnt from them.
+Its vocabulary is BOS, an unknown token and 610 words with a leading space. Position embeddings begin as sines and
+cosines, everything else as Gaussian numbers, and all are trained by AdamW. Sequences are short at first, where one of
+few tokens is the one before, and longer by and by: of 16, 32 and then 64 tokens, 2,048 a step. Tokens that what came
+before doesn't tell count a tenth: no more than how frequent words are can be learnt from them.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Training:
         for part in self.optimiser.param_groups:
             part["lr"] = RATE * min(1.0, (step + 1) / WARM_UP)
         self.optimiser.zero_grad(set_to_none=True)
-        self.loss(step).backward()  # type: ignore[no-untyped-call]
+        self.loss(step).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
 

@@ -13,8 +13,10 @@ from headclaims.prompts.category import CategoryPrompts, target_mask
 from headclaims.report.figure import AnyFigure, Figure
 from headclaims.report.figures.form import figure_form
 from headclaims.report.figures.rounding import rounded
-from headclaims.report.labels import plain
-from headclaims.report.plots import SIZED, heatmap, plot
+from headclaims.report.plots import SIZED, heatmap, heatmap_axes, name_axis, plot
+
+MOST_TOKENS = 26
+"""Tokens beside an axis that don't run into one another."""
 
 OF_CATEGORY = (
     "earlier words of the category that are not the same word, or BOS, where the prompt begins with it, where there "
@@ -60,6 +62,7 @@ class Pattern:
         words: Sequence[str],
         pattern: Float[np.ndarray, "query key"],
         mark: Bool[np.ndarray, "query key"],
+        *,
         wanted: str,
         see: str,
     ) -> Pattern:
@@ -76,21 +79,24 @@ class Pattern:
     def figures(self, target: Head) -> list[AnyFigure]:  # noqa: ARG002  # the same for any head
         """Draw attention and its target as two heat maps, query rows over key columns."""
         n = len(self.words)
-        names = [f"{i} {plain(word)}" for i, word in enumerate(self.words)]
+        names, axis = name_axis(self.words, MOST_TOKENS)
         attention = [row + [None] * (n - len(row)) for row in self.attention]
         marked = [[int(j in set(keys)) if j <= i else None for j in range(n)] for i, keys in enumerate(self.targets)]
         look = {"colorscale": SIZED, "hovertemplate": "%{y} → %{x}: %{z:.3f}<extra></extra>"}
-        axis = {"showticklabels": False, "ticks": "", "type": "category", "showgrid": False}
-        axes = {"xaxis": axis | {"title": "key"}, "yaxis": axis | {"title": "query", "autorange": "reversed"}}
+        axes = heatmap_axes(axis | {"title": "key"}, axis | {"title": "query"})
+        # To BOS, or to itself where it stands first, a row may give so much that all else looks alike.
+        to_words = [value for row in self.attention for value in row[1:]]
+        scale = {"zmin": 0, "zmax": max(to_words, default=1.0)}
         plots = [
-            plot([heatmap(attention, names, names, **look)], "attention", 330, **axes),
-            plot([heatmap(marked, names, names, showscale=False, **look)], "its target", 330, **axes),
+            plot([heatmap(attention, names, names, **look, **scale)], "attention", 420, **axes),
+            plot([heatmap(marked, names, names, showscale=False, **look)], "its target", 420, **axes),
         ]
         masses = [sum(row[j] for j in keys) for row, keys in zip(self.attention, self.targets, strict=True) if keys]
         mass = np.mean(masses) if masses else 0.0
         caption = (
             "The head's attention on the first prompt, query rows over key columns, beside its target: "
-            f"{self.wanted}. A row's target has {mass:.0%} of its attention in the mean. What to see: {self.see}."
+            f"{self.wanted}. Colours end at the highest attention to a word after the first. A row's target has "
+            f"{mass:.0%} of its attention in the mean. What to see: {self.see}."
         )
         rows = [
             [i, self.words[i], j, self.words[j], value, int(j in self.targets[i])]

@@ -144,8 +144,11 @@ function tokenMap(holder, map) {
     details.replaceChildren();
     if (token !== null) {
       const category = map.category[token] ? `, category ${map.category[token]}` : "";
+      const link = element("a", "permanent link");
+      link.href = `#token=${encodeURIComponent(map.tokens[token])}`;
+      history.replaceState(null, "", link.href);
       details.append(
-        element("h5", `${map.tokens[token]}: community ${map.names[map.community[token]]}${category}`),
+        element("h3", `${map.tokens[token]}: community ${map.names[map.community[token]]}${category} `, link),
         listed("attends to", out[token]), listed(into[token].length > 30 ? `attended by (30 of ${into[token].length})` : "attended by", into[token].slice(0, 30)),
       );
     }
@@ -252,6 +255,13 @@ function tokenMap(holder, map) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   addEventListener("beforeprint", draw);
   matchMedia("print").addEventListener("change", draw);
+  holder.hasToken = (text) => map.tokens.includes(text);
+  holder.chooseToken = (text) => {
+    const token = map.tokens.indexOf(text);
+    said.textContent = token < 0 ? `No token of the map is “${text}”.` : "";
+    choose(token < 0 ? null : token);
+    holder.closest("figure").scrollIntoView();
+  };
   /* Where a token is on the canvas, for whoever drives the page from without. */
   canvas.placeOf = (token) => place(map.at[map.tokens.indexOf(token)]);
   draw();
