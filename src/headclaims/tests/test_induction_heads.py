@@ -123,6 +123,7 @@ def test_in_a_run_of_all_sets_planted_is_each_set_s_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_model_without_words_of_categories_is_audited_by_what_needs_none(tmp_path: Path) -> None:
     """260 common words, none of a category: repeated prompts can be made, but not E, whose terms are of categories."""
     import wordfreq

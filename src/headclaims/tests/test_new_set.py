@@ -46,6 +46,7 @@ def test_what_is_there_is_left_as_it_is(tmp_path: Path, there: str, capsys: pyte
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_new_set_runs_where_it_was_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As its author would run it, elsewhere than in a checkout: the planted head attends to its category."""
     folder = tmp_path / "my_claims"
