@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from headclaims.audit.ablations import Ablated, Ablations
 from headclaims.audit.nulls import OTHER_HEADS
@@ -20,6 +19,7 @@ from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.circuit.symmetric_scores import QKPart, part_scores
 from headclaims.measures.ablation_effects import total_variation
 from headclaims.measures.category_score import survey
+from headclaims.measures.losses import next_token_losses
 from headclaims.measures.steering import (
     ALPHAS,
     HALVES,
@@ -232,10 +232,7 @@ def steered_loss_arrays(checkpoint: Checkpoint, tokens: Tensor, head: Head, patt
     at_once = checkpoint.sizes.prompts_at_once(tokens.shape[1], FEWEST_FOR_LOGITS)
     for some, steered in zip(tokens.split(at_once), pattern.split(at_once), strict=True):
         edits = {pattern_name(head.layer): _replacing(head, steered)}
-        logits = checkpoint.run(some, edits)["logits"]
-        # Prompt after prompt: logits of a large vocabulary in float32 take more memory than all else.
-        for of, tokens_of in zip(logits, some, strict=True):
-            losses.append(cross_entropy(of[:-1].float().cpu(), tokens_of[1:], reduction="none"))
+        losses.append(next_token_losses(checkpoint.run(some, edits)["logits"], some).flatten())
     return {"loss": np.array([float(torch.cat(losses).mean())])}
 
 

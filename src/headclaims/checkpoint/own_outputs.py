@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headclaims.checkpoint.attention import LayerAttention, gain_and_bias
+from headclaims.checkpoint.attention import LARGE, LayerAttention, gain_and_bias
 from headclaims.checkpoint.interface import Sizes, pattern_name
 from headclaims.checkpoint.ov_weights import OVWeights, fold_ov
 from headclaims.errors import NotAssessable
@@ -17,7 +17,6 @@ from headclaims.errors import NotAssessable
 OUTPUT_TOLERANCE = 1e-3
 """Of the largest number that a layer's attention writes."""
 PROBE_LENGTH = 12
-LARGE = 1e4
 
 
 class OwnOutputs:
@@ -34,9 +33,12 @@ class OwnOutputs:
             W_V, W_O = (getattr(attention, name).detach().float().cpu() for name in ("W_V", "W_O"))
         except (AttributeError, RuntimeError) as error:
             raise NotAssessable(f"needs ov: layer {layer} has no value and output weights by head") from error
-        norm = LayerAttention(self._bridge, layer)
-        folds = not self._folded and norm.has_input_norm
-        weights = fold_ov(W_V, W_O, norm.input_norm[0] if folds else torch.ones(self._sizes.d_model), self._centres)
+        if self._folded:
+            weights = OVWeights(W_V.repeat_interleave(W_O.shape[0] // W_V.shape[0], 0), W_O)
+        else:
+            norm = LayerAttention(self._bridge, layer)
+            gain_before = norm.input_norm[0] if norm.has_input_norm else torch.ones(self._sizes.d_model)
+            weights = fold_ov(W_V, W_O, gain_before, self._centres)
         if layer not in self._believed:
             self._check(layer, weights)
             self._believed.add(layer)

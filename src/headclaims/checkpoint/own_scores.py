@@ -10,14 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headclaims.checkpoint.attending import COARSE_TOLERANCE
 from headclaims.checkpoint.attention import QUERY_NORMS, LayerAttention
 from headclaims.checkpoint.interface import Sizes, pattern_name
 from headclaims.checkpoint.weights import FactorNorm, ScoreWeights
 from headclaims.errors import NotAssessable
 
 PATTERN_TOLERANCE = 1e-4
-COARSE_TOLERANCE = 0.02
-"""Of attention in bfloat16 or float16."""
 PROBE_LENGTH = 24
 TURNS_AT_FIRST = 64
 

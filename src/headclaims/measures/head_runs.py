@@ -17,6 +17,7 @@ from torch import Tensor
 
 from headclaims.cache import Input
 from headclaims.checkpoint.interface import Checkpoint, Edit, Head, pattern_name
+from headclaims.measures.losses import next_token_losses
 
 FEWEST_AT_ONCE = 8
 Through = Literal["keys", "queries"]
@@ -112,10 +113,8 @@ class HeadRuns:
         for some in self._batches:
             tokens = self.tokens[some]
             restart = (layer, self._clean[0][layer][some])
-            logits = self.checkpoint.run(tokens, edits, restart=restart)["logits"][:, :-1].float()
-            following = tokens[:, 1:, None].to(logits.device)
-            losses.append((logits.logsumexp(dim=-1) - logits.gather(2, following)[..., 0]).double().cpu())
-        return torch.cat(losses).numpy()
+            losses.append(next_token_losses(self.checkpoint.run(tokens, edits, restart=restart)["logits"], tokens))
+        return torch.cat(losses).double().numpy()
 
 
 def output_name(layer: int) -> str:

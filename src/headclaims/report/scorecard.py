@@ -68,15 +68,15 @@ def _answer(claims: Sequence[ClaimEntry], verdicts_only: bool) -> tuple[Outcome,
     by_verdict: dict[Verdict | None, list[ClaimEntry]] = {}
     for claim in claims:
         by_verdict.setdefault(claim.verdict, []).append(claim)
-    bad = {
-        Outcome.ERROR: [f"no answer: {_names(by_verdict.get(None, []))} ended in an error"],
-        Outcome.NOT_SUPPORTED: [f"not supported: {_names(by_verdict.get(Verdict.NOT_SUPPORTED, []))}"],
-        Outcome.UNDECIDED: [f"undecided: {_undecided(by_verdict.get(Verdict.UNDECIDED, []))}"],
-    }
-    verdicts = (None, Verdict.NOT_SUPPORTED, Verdict.UNDECIDED)
-    present = [outcome for outcome, verdict in zip(bad, verdicts, strict=True) if verdict in by_verdict]
-    if present:
-        return present[0], "; ".join(text for outcome in present for text in bad[outcome])
+    bad: dict[Outcome, str] = {}
+    if None in by_verdict:
+        bad[Outcome.ERROR] = f"no answer: {_names(by_verdict[None])} ended in an error"
+    if Verdict.NOT_SUPPORTED in by_verdict:
+        bad[Outcome.NOT_SUPPORTED] = f"not supported: {_names(by_verdict[Verdict.NOT_SUPPORTED])}"
+    if Verdict.UNDECIDED in by_verdict:
+        bad[Outcome.UNDECIDED] = f"undecided: {_undecided(by_verdict[Verdict.UNDECIDED])}"
+    if bad:
+        return next(iter(bad)), "; ".join(bad.values())
     unknown = by_verdict.get(Verdict.NOT_ASSESSABLE, [])
     if len(unknown) == len(claims):
         return Outcome.NOT_ASSESSABLE, f"can't be told here: {_reasons(unknown)}"
