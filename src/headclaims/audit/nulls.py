@@ -24,7 +24,7 @@ from headclaims.measures.gaussian_survey import (
     gaussian_scores,
 )
 from headclaims.measures.layer_map import LayerMap
-from headclaims.measures.map_statistics import statistics_of_other_heads
+from headclaims.measures.map_statistics import statistics_of_heads
 from headclaims.measures.other_heads import MOST_OTHER_HEADS, MOST_WITH_ALL_MAPS
 from headclaims.measures.permuted_labels import best_of_all_heads, permuted_label_scores
 from headclaims.statistics.nulls import DRAWS, Null
@@ -186,12 +186,14 @@ class Nulls:
 
     @cached_property
     def _other_maps(self) -> dict[str, np.ndarray]:
-        audit, layer, heads = self.audit, self._layer, self._map_heads
+        """Map statistics of `_map_heads`; of all heads they are taken once, whichever of them is the target."""
+        audit, layer, others, every = self.audit, self._layer, self._map_heads, self.audit.workspace.model_heads
+        heads = every if len(others) == len(every) - 1 else others
         terms = audit.workspace.ablated_terms(max(head.layer for head in heads))
-        settings = audit.settings
-        return audit.cached(
-            statistics_of_other_heads, audit.checkpoint, heads, layer.sets, terms, settings.seq_len, settings.seed
-        )
+        length, seed = audit.settings.seq_len, audit.settings.seed
+        maps = audit.cached(statistics_of_heads, audit.checkpoint, heads, layer.sets, terms, length, seed)
+        of_others = [head != audit.target for head in heads]
+        return {name: values[of_others] for name, values in maps.items()}
 
     @cached_property
     def _gaussian_maps(self) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ from headclaims.audit.settings import Settings
 from headclaims.audit.workspace import Workspace
 from headclaims.cache import Cache, cache_folder
 from headclaims.checkpoint import CATEGORIES, default_spec, load
+from headclaims.checkpoint.held import held_or
 from headclaims.checkpoint.interface import Capability, Checkpoint, Head, in_words
 from headclaims.errors import BadCheckpoint, BadInput, NotAssessable, OfAnotherSet
 from headclaims.prompts.words import WordLists
@@ -62,7 +63,9 @@ def open_workspace(
     fits = checkpoint is not None and checkpoint.spec == spec
     if checkpoint is None or not fits or checkpoint.construction not in (None, defaults.construction):
         dtype = None if settings.dtype == "stored" else getattr(torch, settings.dtype)
-        checkpoint = load(spec, settings.revision, check_device(settings.device), dtype, defaults.construction)
+        arguments = settings.revision, check_device(settings.device), dtype, defaults.construction
+        # A mutation changes the weights in place: what it changes is nobody else's.
+        checkpoint = held_or(load, spec, *arguments) if settings.mutate is None else load(spec, *arguments)
     if checkpoint.attends_ahead > MOST_AHEAD:
         raise BadCheckpoint(
             f"{spec}: it attends to later positions, which get up to {checkpoint.attends_ahead:.2g} of a row; wanted a "

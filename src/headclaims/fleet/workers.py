@@ -105,8 +105,10 @@ def _settle() -> None:
     import torch
 
     import headclaims.plugin.begin  # noqa: F401
+    from headclaims.checkpoint.held import hold_the_last
     from headclaims.checkpoint.quiet import quiet_for_good
 
+    hold_the_last()
     torch.set_num_threads(1)
     quiet_for_good()
 

@@ -55,7 +55,7 @@ def statistics_of_gaussian_heads(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-@kept("own-map-of-gaussian-heads", version=1)
+@kept("own-map-of-gaussian-heads", version=2)
 def own_statistics_of_gaussian_heads(
     layer: LayerMap, head: HeadScore, n: int, free: int, seed: int
 ) -> dict[str, Float[np.ndarray, " head"]]:
@@ -75,7 +75,7 @@ def own_statistics_of_gaussian_heads(
 
     if layer.sets.common is not None:
         with suppress(NotAssessable):
-            _ = layer.bins  # computed and cached before the threads start
+            _ = layer.bins.pairs  # computed and cached before the threads start
     parts = each_in_one_thread(drawn, range(0, n, GAUSSIAN_AT_ONCE), "Gaussian heads")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

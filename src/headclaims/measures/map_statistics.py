@@ -90,8 +90,8 @@ def _bilinear(layer: LayerMap, heads: Sequence[HeadScore]) -> Statistics:
     return statistics
 
 
-@kept("map-of-other-heads", version=10)
-def statistics_of_other_heads(
+@kept("map-of-heads", version=1)
+def statistics_of_heads(
     checkpoint: Checkpoint, heads: Sequence[Head], sets: TokenSets, terms: AblatedTerms, length: int, seed: int
 ) -> Statistics:
     """Compute every map statistic of heads of several layers, each on its own layer's E.

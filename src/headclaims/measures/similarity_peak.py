@@ -59,6 +59,15 @@ class CosineBins:
         chosen = [self.typical, *self.high.tolist()]
         return [[sparse.csr_array((block == number).astype(np.float32)) for number in chosen] for block in blocks]
 
+    @cached_property
+    def pairs(self) -> list[list[tuple[Int[Tensor, " pair"], Int[Tensor, " pair"]]]]:
+        """For each half and each chosen bin its pairs: places in a flat matrix of scores, and the queries' numbers."""
+        n, pairs = len(self.of_pair), []
+        for half, adjacent in zip(halves(n), self.adjacent, strict=True):
+            places = [A.tocoo() for A in adjacent]
+            pairs.append([tuple(map(torch.from_numpy, (half[p.row] * n + half[p.col], half[p.row]))) for p in places])
+        return pairs
+
 
 NUMBERS_AT_ONCE = 2**24
 """Numbers of W_QK of several heads that are formed together: 64 MiB."""
@@ -218,25 +227,23 @@ def _root_mean_square(scores: TokenScores) -> float:
     return max(0.0, float(squares) / (len(q) * (len(q) - 1))) ** 0.5 or 1.0
 
 
-def _root_mean_square_of(scores: Float[Tensor, "word word"]) -> float:
-    squares = scores.double().square()
-    n = len(scores)
-    return max(0.0, float(squares.sum() - squares.diagonal().sum()) / (n * (n - 1))) ** 0.5 or 1.0
+def _root_mean_square_of(matrix: Float[Tensor, "word word"]) -> float:
+    every, own = (torch.linalg.vector_norm(s, dtype=torch.float64).square() for s in (matrix, matrix.diagonal()))
+    n = len(matrix)
+    return max(0.0, float(every - own) / (n * (n - 1))) ** 0.5 or 1.0
 
 
-def peak_of_scores(scores: Float[Tensor, "word word"], bins: CosineBins) -> float:
+def peak_of_scores(matrix: Float[Tensor, "word word"], bins: CosineBins) -> float:
     """Return the value of `peak` from all scores of words, in one pass: quicker than the sparse products, for nulls."""
-    means, itself, size = [], scores.diagonal().numpy(), _root_mean_square_of(scores)
-    for half in halves(len(scores)):
-        number = bins.of_pair[np.ix_(half, half)].ravel()
-        above = (scores.numpy()[np.ix_(half, half)] - itself[half, None]).ravel()
-        pairs = np.bincount(number, minlength=N_BINS + 1)
-        sums = np.bincount(number, weights=above, minlength=N_BINS + 1)
-        chosen = [bins.typical, *bins.high.tolist()]
-        means.append(sums[chosen] / pairs[chosen])
+    flat, itself, size = matrix.flatten(), matrix.diagonal().double(), _root_mean_square_of(matrix)
+
+    def mean_above(places: Int[Tensor, " pair"], query: Int[Tensor, " pair"]) -> float:
+        return float((flat.take(places).sum(dtype=torch.float64) - itself.take(query).sum()) / len(places))
+
+    means = np.array([[mean_above(*pairs) for pairs in of_half] for of_half in bins.pairs])
     if np.abs(means).max() <= ROUNDING * size:
         return 0.0
-    return float(cross_fitted(np.stack(means)).min() / size)
+    return float(cross_fitted(means).min() / size)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ Comments above a block say how (none: as it stands, to status 0):
 - `output`: these lines are among what the command above printed;
 - `from: RECORD`: a footer, which `test_pages.py` compares with its record;
 - `long`: left to `make test`; `not run: WHY`: Python is compiled alone.
+
+Of a workflow in YAML the steps that run headclaims are run.
 """
 
 import ast
@@ -22,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from headclaims.checkpoint.planted.folder import planted_folder
 from headclaims.fleet.plan import Plan
@@ -30,7 +33,7 @@ from headclaims.tests.evidence_files import partial_weights, recorded_attention
 from headclaims.tests.markdown_pages import Block, blocks, pages
 
 PAGES = [page for page in pages() if page == "README.md" or Path(page).parts[0] == "docs"]
-LANGUAGES = {"bash", "python", "toml", "text"}
+LANGUAGES = {"bash", "python", "toml", "text", "yaml"}
 MODEL, EVIDENCE, RECORDING, REPORT = "a model's folder", "a folder of evidence", "a recording", "a report folder"
 STAND_INS = {
     # The hub can't be reached: commands that run a model get the planted one's folder, audits small evidence.
@@ -77,6 +80,12 @@ class Reader:
         elif block.language == "bash":
             for line in block.text.replace("\\\n", " ").splitlines():
                 self.command(shlex.split(line, comments=True), names, told.get("status"))
+        elif block.language == "yaml":
+            steps = [step for job in yaml.safe_load(block.text)["jobs"].values() for step in job["steps"]]
+            commands = [words for step in steps if (words := shlex.split(step.get("run", "")))[:1] == ["headclaims"]]
+            assert commands, f"line {block.line}: a workflow that runs nothing of ours"
+            for words in commands:
+                self.command(words, names, told.get("status"))
 
     def write(self, name: str, text: str, append: bool = False) -> None:
         """Write a file of the page's, in a new paragraph where something is there to append to."""

@@ -17,7 +17,7 @@ from headclaims.checkpoint.weights import QKWeights, ScoreWeights
 from headclaims.circuit.effective_embedding import AblatedTerms, Variant, ablated_terms, effective_embedding
 from headclaims.measures.gaussian_map import statistics_of_gaussian_heads
 from headclaims.measures.layer_map import LayerMap, scatter_plane
-from headclaims.measures.map_statistics import statistics_of_other_heads
+from headclaims.measures.map_statistics import statistics_of_heads
 from headclaims.measures.similar_words import neighbours
 from headclaims.measures.token_sets import CommonWords, Groups, TokenSets
 from headclaims.measures.top_attended import probes
@@ -206,7 +206,7 @@ def test_other_heads_are_measured_on_their_own_layers_embedding(
 ) -> None:
     """In the order that heads are given in, however the vocabulary is split."""
     monkeypatch.setattr(full, "TOKENS_AT_ONCE", at_once)
-    found = statistics_of_other_heads(biased, HEADS, sets, terms, 64, 3)
+    found = statistics_of_heads(biased, HEADS, sets, terms, 64, 3)
     assert set(found) == EVERYTHING | SHARES == set(expected)
     for name, values in expected.items():
         assert found[name].tolist() == pytest.approx(values, **CLOSE), name
@@ -224,7 +224,7 @@ def test_statistics_of_missing_sets_are_left_out(
         ({"groups": None, "common": None}, WORDS | {"kin"}),
         ({"groups": None, "probes": None}, WORDS | SHARES | {"peak", "skew_scores"}),
     ):
-        found = statistics_of_other_heads(biased, HEADS, replace(sets, **kept), terms, 64, 3)
+        found = statistics_of_heads(biased, HEADS, replace(sets, **kept), terms, 64, 3)
         assert set(found) == names
         for name in names:
             assert found[name].tolist() == pytest.approx(expected[name], **CLOSE), name
@@ -256,14 +256,14 @@ def test_a_layer_that_cannot_give_a_statistic_has_nan(
     assert sets.common is not None
     common = CommonWords(sets.common.tokens[:122], sets.common.variants[:122])
     fewer = replace(sets, common=common, groups=None, probes=None)
-    found = statistics_of_other_heads(biased, HEADS, fewer, terms, 64, 3)
+    found = statistics_of_heads(biased, HEADS, fewer, terms, 64, 3)
     assert np.isnan(found["peak"]).tolist() == [False, True, True, True, True]
     assert not any(np.isnan(values).any() for name, values in found.items() if name != "peak")
     x = effective_embedding(biased, 2, words, Cache(None))[common.tokens].double().numpy()
     weights = biased.qk_weights(2)
     of_head = (getattr(weights, n)[HEADS[0].index].double().numpy() for n in ("W_Q", "W_K", "b_Q", "b_K"))
     assert found["peak"][0] == pytest.approx(peak(among(scores_by(*of_head), x, None), x), **CLOSE)
-    assert "peak" not in statistics_of_other_heads(biased, HEADS[1:], fewer, terms, 64, 3)
+    assert "peak" not in statistics_of_heads(biased, HEADS[1:], fewer, terms, 64, 3)
 
 
 def made_up(n_common: int = N_COMMON, turn: Tensor | None = None, variants: bool = True) -> LayerMap:
