@@ -66,7 +66,10 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     compare.add_argument(
         "--mixed", action="store_true", help="compare records of different settings all the same, and say so"
     )
-    compare.set_defaults(run=lambda options, _: _compare(options.records, options.format, options.mixed))
+    compare.add_argument("--set", dest="claim_set", metavar="NAME", help="only the records of this claim set")
+    compare.set_defaults(
+        run=lambda options, _: _compare(options.records, options.format, options.mixed, options.claim_set)
+    )
     sweep = commands.add_parser("sweep", help="the audits of a plan, as many at once as there are processors")
     sweep.add_argument("plan", type=Path, metavar="PLAN.toml", help="see docs/sweeps-and-clusters.md")
     sweep.add_argument("--scheduler", metavar="tcp://…", help="of a Dask cluster; default: processes of this machine")
@@ -212,10 +215,10 @@ def _report(folder: Path) -> int:
     return 0
 
 
-def _compare(paths: Sequence[Path], form: str, mixed: bool) -> int:
+def _compare(paths: Sequence[Path], form: str, mixed: bool, claim_set: str | None) -> int:
     from headclaims.fleet.compare import WRITERS, load
 
-    print(WRITERS[form](load(paths, mixed)))
+    print(WRITERS[form](load(paths, mixed, claim_set)))
     return 0
 
 

@@ -69,8 +69,8 @@ def _apart(first: ClaimEntry | None, other: ClaimEntry | None) -> bool:
     return first.interval[1] < other.interval[0] or other.interval[1] < first.interval[0]
 
 
-def load(paths: Sequence[Path], mixed: bool = False) -> Comparison:
-    """Read records from files, report folders, or folders of such.
+def load(paths: Sequence[Path], mixed: bool = False, claim_set: str | None = None) -> Comparison:
+    """Read records from files, report folders, or folders of such; of several claim sets those of one, where named.
 
     Raises BadInput for fewer than two, for what is no record, and where settings differ unless `mixed` allows that.
     """
@@ -81,13 +81,22 @@ def load(paths: Sequence[Path], mixed: bool = False) -> Comparison:
         if not below:
             raise BadInput(f"{path}: no {RECORD_FILE}; wanted a record, a report folder, or a folder of such")
         folders += [one.resolve() for one in below]
-    folders = list(dict.fromkeys(folders))
-    if len(folders) < 2:
-        raise BadInput(f"{len(folders)} record; wanted two or more to compare")
-    records = [read_record(folder) for folder in folders]
+    record_of = {folder: read_record(folder) for folder in folders}
+    if claim_set is not None:
+        name_of = {folder: record.claim_set.name for folder, record in record_of.items() if record.claim_set}
+        record_of = {folder: record_of[folder] for folder, name in name_of.items() if name == claim_set}
+        if not record_of:
+            there = ", ".join(sorted(set(name_of.values()))) or "none that names its set"
+            raise BadInput(f"--set {claim_set}: no record of it; there are of {there}")
+    folders, records = list(record_of), list(record_of.values())
+    if len(records) < 2:
+        raise BadInput(f"{len(records)} record; wanted two or more to compare")
     differing = _differing(records)
     if differing and not mixed:
-        raise BadInput(f"settings differ: {'; '.join(differing)}; wanted the same, or --mixed to compare all the same")
+        raise BadInput(
+            f"settings differ: {'; '.join(differing)}; wanted the same (--set NAME leaves those of one claim set), or "
+            "--mixed to compare all the same"
+        )
     notices = (
         [f"Settings differ, so that numbers are not of the same thing: {'; '.join(differing)}."] if differing else []
     )

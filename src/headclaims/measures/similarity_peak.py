@@ -64,8 +64,8 @@ class CosineBins:
         """For each half and each chosen bin its pairs: places in a flat matrix of scores, and the queries' numbers."""
         n, pairs = len(self.of_pair), []
         for half, adjacent in zip(halves(n), self.adjacent, strict=True):
-            places = [A.tocoo() for A in adjacent]
-            pairs.append([tuple(map(torch.from_numpy, (half[p.row] * n + half[p.col], half[p.row]))) for p in places])
+            of_half = [(half[row], half[column]) for row, column in (A.nonzero() for A in adjacent)]
+            pairs.append([(torch.from_numpy(q * n + k), torch.from_numpy(q)) for q, k in of_half])
         return pairs
 
 
@@ -228,7 +228,7 @@ def _root_mean_square(scores: TokenScores) -> float:
 
 
 def _root_mean_square_of(matrix: Float[Tensor, "word word"]) -> float:
-    every, own = (torch.linalg.vector_norm(s, dtype=torch.float64).square() for s in (matrix, matrix.diagonal()))
+    every, own = (torch.linalg.vector_norm(s).double().square() for s in (matrix, matrix.diagonal()))
     n = len(matrix)
     return max(0.0, float(every - own) / (n * (n - 1))) ** 0.5 or 1.0
 

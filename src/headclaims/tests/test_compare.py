@@ -153,7 +153,10 @@ def test_other_settings_are_refused_or_said(
     ]
     assert main(["compare", *map(str, paths)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"headclaims: settings differ: {says}; wanted the same, or --mixed to compare all the same"
+    assert line == (
+        f"headclaims: settings differ: {says}; wanted the same (--set NAME leaves those of one claim set), or --mixed "
+        "to compare all the same"
+    )
     assert main(["compare", *map(str, paths), "--mixed"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first == f"Settings differ, so that numbers are not of the same thing: {says}."
@@ -175,6 +178,21 @@ def test_another_claim_set_is_another_thing(tmp_path: Path, claim_set: dict[str,
     with pytest.raises(BadInput, match=f"^settings differ: {says}; wanted the same"):
         load(paths)
     assert load(paths, mixed=True).notices == [f"Settings differ, so that numbers are not of the same thing: {says}."]
+
+
+def test_records_of_one_set_among_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `pytest claims/` leaves them of two checkpoints; a record of schema 1 names no set."""
+    for checkpoint in ("m", "n"):
+        for name in ("one_set", "another"):
+            about = {"claim_set": {"name": name}, "name": checkpoint}
+            folder(tmp_path / checkpoint / name, [claim(f"a-{name}", measured={"x": 1.0})], **about)
+    in_schema_1(folder(tmp_path / "old", [claim("b", measured={"x": 1.0})]), "a" * 64)
+    found = load([tmp_path], claim_set="another")
+    assert (found.names, found.claims, found.notices) == (["m L1H2", "n L1H2"], ["a-another"], [])
+    assert main(["compare", str(tmp_path), "--set", "third"]) == 2
+    assert "--set third: no record of it; there are of another, one_set" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "m"), "--set", "another"]) == 2
+    assert "1 record; wanted two or more to compare" in capsys.readouterr().err
 
 
 def test_records_of_schema_1_are_compared_by_their_thresholds(tmp_path: Path) -> None:

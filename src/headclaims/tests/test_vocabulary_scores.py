@@ -12,7 +12,8 @@ from torch import Tensor
 
 from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.circuit.scatter import Eigenspace
-from headclaims.vocabulary.scores import Swept, _by_torch, sweep, sweep_heads
+from headclaims.vocabulary.on_device import DeviceSweep, Found
+from headclaims.vocabulary.scores import Swept, _on_device, sweep, sweep_heads
 from headclaims.vocabulary.token_scores import TokenScores, mean_rotation
 
 D_MODEL, D_HEAD, LENGTH = 7, 4, 6
@@ -184,7 +185,7 @@ def assert_swept(found: Swept, scores: TokenScores, own_key: Tensor, k: int, cau
     assert bool(((found.log_sum_exp - dense.log_sum_exp).abs() <= bound).all())
 
 
-SWEEPS = pytest.mark.parametrize("by", [sweep, _by_torch], ids=["compiled", "torch"])
+SWEEPS = pytest.mark.parametrize("by", [sweep, _on_device], ids=["compiled", "on-device"])
 Sweep = Callable[[TokenScores, Tensor, int, bool, tuple[int, int]], Swept]
 
 
@@ -243,6 +244,25 @@ def test_three_thousand_tokens(by: Sweep) -> None:
     own_key = torch.arange(3000)
     scores = TokenScores(queries, keys)
     assert_swept(by(scores, own_key, 10, False, (256, 1024)), scores, own_key, 10)
+
+
+def test_candidates_decide_almost_every_row_of_a_device_s_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Gaussian scores float32 tells hardly any apart wrongly; of keys that are all equal it decides nothing."""
+    swept_again: list[int] = []
+    again = DeviceSweep.again
+
+    def counted(self: DeviceSweep, rows: Tensor) -> Found:
+        swept_again.append(len(rows))
+        return again(self, rows)
+
+    monkeypatch.setattr(DeviceSweep, "again", counted)
+    queries, keys = (drawn(600, 16, seed=s).float() for s in (20, 21))
+    scores, own_key = TokenScores(queries, keys), torch.arange(600)
+    assert_swept(_on_device(scores, own_key, 5, False, (256, 100)), scores, own_key, 5)
+    assert sum(swept_again) <= 6
+    equal = TokenScores(queries, keys[:1].expand(600, -1))
+    assert_swept(_on_device(equal, own_key, 5, False, None), equal, own_key, 5)
+    assert sum(swept_again) >= 600
 
 
 @SWEEPS

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headclaims.circuit.head_score import capped
-from headclaims.vocabulary import kernels, tiles
+from headclaims.vocabulary import kernels, on_device, tiles
+from headclaims.vocabulary.on_device import DeviceSweep, capped_seen
 from headclaims.vocabulary.token_scores import TokenScores
 
 
@@ -37,7 +37,7 @@ def sweep(
     own_key: Int[Tensor, " query"],
     k: int,
     causal: bool = False,
-    tile: tuple[int, int] = tiles.TILE,
+    tile: tuple[int, int] | None = None,
 ) -> Swept:
     """Find each query's k best keys, its own key's rank and its log-sum-exp, in one pass over tiles of scores.
 
@@ -57,14 +57,14 @@ def sweep_heads(
     own_key: Int[Tensor, " query"],
     k: int,
     causal: bool = False,
-    tile: tuple[int, int] = tiles.TILE,
+    tile: tuple[int, int] | None = None,
 ) -> list[Swept]:
     """Run `sweep` for several heads over the same tokens, with their work shared among the threads."""
     for scores in heads:
         _check(scores, own_key, k)
     if all(scores.queries.device.type == "cpu" for scores in heads):
-        return _compiled(heads, own_key, k, causal, tile)
-    return [_by_torch(scores, own_key, k, causal, tile) for scores in heads]
+        return _compiled(heads, own_key, k, causal, tile or tiles.TILE)
+    return [_on_device(scores, own_key, k, causal, tile) for scores in heads]
 
 
 def _check(scores: TokenScores, own_key: Int[Tensor, " query"], k: int) -> None:
@@ -104,70 +104,14 @@ def _compiled(
     tiles.walk([(scores.queries, scores.keys) for scores in heads], fold, tile, own_key if causal else None)
     swept = []
     for (*_, r), scores in zip(folds, heads, strict=True):
-        best, peak = _capped_seen(r["best"], scores.cap), _capped_seen(r["peak"], scores.cap)
+        best, peak = capped_seen(r["best"], scores.cap), capped_seen(r["peak"], scores.cap)
         swept.append(Swept(r["which"], best, r["above"], peak + r["total"].log()))
     return swept
 
 
-def _by_torch(
-    scores: TokenScores, own_key: Int[Tensor, " query"], k: int, causal: bool, tile: tuple[int, int]
+def _on_device(
+    scores: TokenScores, own_key: Int[Tensor, " query"], k: int, causal: bool, tile: tuple[int, int] | None
 ) -> Swept:
-    """Sweep with torch operators, on any device; products in float64 are computed on the processor."""
-    n, n_keys = len(scores.queries), len(scores.keys)
-    queries, keys = (part.detach().cpu().double() for part in (scores.queries, scores.keys))
-    places = own_key.cpu()
-    own = (queries * keys[places]).sum(dim=1) if scores.own is None else scores.own.cpu().double()
-    rounding = scores.rounding().cpu()
-    best, which = torch.full((n, k), -torch.inf, dtype=torch.float64), torch.full((n, k), -1)
-    above, log_sum_exp = torch.zeros(n, dtype=torch.int64), torch.full((n,), -torch.inf, dtype=torch.float64)
-
-    def exact(row: Tensor, key: Tensor) -> Tensor:
-        return torch.where(key == places[row], own[row], (queries[row] * keys[key]).sum(dim=1))
-
-    for rows in torch.arange(n).split(tile[0]):
-        for number in torch.arange(n_keys).split(tile[1]):
-            block = (scores.queries[rows].float() @ scores.keys[number].float().T).cpu()
-            inside = (places[rows, None] == number).nonzero()
-            block[inside[:, 0], inside[:, 1]] = own[rows[inside[:, 0]]].float()
-            if causal:
-                block.masked_fill_(number > places[rows, None], -torch.inf)
-            values = _capped_seen(block.double(), scores.cap)
-            log_sum_exp[rows] = torch.logaddexp(log_sum_exp[rows], values.logsumexp(dim=1))
-            low, high = (own[rows] - rounding[rows])[:, None], (own[rows] + rounding[rows])[:, None]
-            above[rows] += (block > high).sum(dim=1)
-            row, place = ((block >= low) & (block <= high)).nonzero(as_tuple=True)
-            key, row = number[place], rows[row]
-            score = exact(row, key)
-            higher = (score > own[row]) | ((score == own[row]) & (key < places[row]))
-            above.index_add_(0, row[higher], torch.ones_like(row[higher]))
-            kth = block.topk(min(k, len(number)), dim=1).values[:, -1].double()
-            if len(number) < k:
-                kth = torch.full_like(kth, -torch.inf)
-            entry_score = torch.maximum(kth - rounding[rows], best[rows, -1]) - rounding[rows]
-            row, place = ((block >= entry_score[:, None]) & block.isfinite()).nonzero(as_tuple=True)
-            _merge(best, which, rows, (rows[row], number[place], exact(rows[row], number[place])))
-    return Swept(which, _capped_seen(best, scores.cap), above, log_sum_exp)
-
-
-def _capped_seen(scores: Float[Tensor, "*shape"], cap: float | None) -> Float[Tensor, "*shape"]:
-    """Cap scores but those of −∞, which stand for keys that are left out."""
-    return scores if cap is None else torch.where(scores.isinf(), scores, capped(scores, cap))
-
-
-def _merge(
-    best: Float[Tensor, "query rank"],
-    which: Int[Tensor, "query rank"],
-    rows: Int[Tensor, " row"],
-    candidates: tuple[Int[Tensor, " candidate"], Int[Tensor, " candidate"], Float[Tensor, " candidate"]],
-) -> None:
-    """Merge candidates (row, key, score) into the running top k of some rows, in place; ties go to the smaller key."""
-    k = best.shape[1]
-    row = torch.cat([rows.repeat_interleave(k), candidates[0]])
-    key, score = torch.cat([which[rows].flatten(), candidates[1]]), torch.cat([best[rows].flatten(), candidates[2]])
-    order = key.argsort(stable=True)
-    order = order[score[order].argsort(stable=True, descending=True)]
-    order = order[row[order].argsort(stable=True)]
-    row, key, score = row[order], key[order], score[order]
-    starts = torch.searchsorted(row, rows)
-    chosen = starts[:, None] + torch.arange(k)
-    best[rows], which[rows] = score[chosen], key[chosen]
+    """Sweep with torch operators on the factors' device, whichever that is."""
+    found = DeviceSweep(scores, own_key, k, causal, tile or on_device.TILE).run()
+    return Swept(found.keys, capped_seen(found.scores, scores.cap), found.own_rank, found.log_sum_exp)
