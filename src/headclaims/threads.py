@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -38,6 +41,35 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+LARGE = 2**31
+"""Bytes of resident memory from which what was freed is handed back."""
+
+
+@cache
+def _trim() -> Callable[[int], int] | None:
+    """Return glibc's `malloc_trim`; None where the C library is another."""
+    try:
+        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):
+        return None
+    return trim
+
+
+def hand_back() -> None:
+    """Hand memory that was freed back to the system, in a large process on Linux; elsewhere do nothing.
+
+    glibc keeps the freed memory of each thread apart, which added up to a third of the peak of a large model's audit.
+    """
+    try:
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
+        large = pages * os.sysconf("SC_PAGE_SIZE") >= LARGE
+    except (OSError, ValueError, AttributeError):
+        return
+    trim = _trim() if large else None
+    if trim is not None:
+        trim(0)
+
+
 def each_in_one_thread(work: Callable[[Piece], Made], pieces: Sequence[Piece], what: str) -> list[Made]:
     """Apply `work` to each piece and return the results in order, one thread a piece, in as many threads as torch has.
 
@@ -48,4 +80,6 @@ def each_in_one_thread(work: Callable[[Piece], Made], pieces: Sequence[Piece], w
         with one_thread():
             return [work(piece) for piece in track(pieces, what, len(pieces))]
     with one_thread(), ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(track(pool.map(work, pieces), what, len(pieces)))
+        made = list(track(pool.map(work, pieces), what, len(pieces)))
+    hand_back()
+    return made

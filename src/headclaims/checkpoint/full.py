@@ -7,6 +7,7 @@ them, and reading and writing weights are centred, as for the write-up's numbers
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -289,7 +290,8 @@ class FullCheckpoint(Checkpoint):
         """Run sequences of one token, with attention and position terms replaced, up to each layer's norm."""
         ascending = sorted(set(layers))
         by_layer = dict(zip(ascending, self.embed_by_layer(tokens, ascending, position, attention), strict=True))
-        return torch.stack([by_layer[layer] for layer in layers])
+        every = [by_layer[layer] for layer in layers]
+        return torch.stack(every) if len(every) > 1 else every[0][None]  # a whole vocabulary is not copied
 
     def embed_by_layer(
         self,
@@ -301,13 +303,20 @@ class FullCheckpoint(Checkpoint):
         """Yield the same layer by layer, `layers` ascending: the streams of one layer are in memory."""
         self.require(Capability.EMBEDDING)
         self.require_sum(max(layers))
-        alone = self._alone
-        streams = [alone.entering(some, position) for some in tokens.split(TOKENS_AT_ONCE)]
-        for layer in range(max(layers) + 1):
+        alone, last = self._alone, max(layers)
+        streams = deque(alone.entering(some, position) for some in tokens.split(TOKENS_AT_ONCE))
+        for layer in range(last + 1):
             if layer in layers:
-                yield torch.cat([self._as_read(layer, x[:, 0].float().cpu()) for x in streams])
-            if layer < max(layers):
-                streams = [alone.after(layer, x, attention[layer]) for x in streams]
+                E = torch.empty(len(tokens), self.sizes.d_model)
+                for rows in E.split(TOKENS_AT_ONCE):  # of a whole vocabulary there is room for no second copy
+                    x = streams.popleft()
+                    rows.copy_(self._as_read(layer, x[:, 0].float().cpu()))
+                    if layer < last:
+                        streams.append(x)
+                yield E
+            if layer < last:
+                for _ in range(len(streams)):
+                    streams.append(alone.after(layer, streams.popleft(), attention[layer]))
 
     def _as_read(self, layer: int, x: Tensor) -> Tensor:
         """Apply the norm before a layer's attention, without gain, where it has one."""

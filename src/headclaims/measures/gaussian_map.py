@@ -25,7 +25,7 @@ from headclaims.measures.head_batch import HeadBatch, Projected, project
 from headclaims.measures.layer_map import LayerMap
 from headclaims.measures.own_map import own_statistics
 from headclaims.measures.similar_words import shares_above
-from headclaims.measures.similarity_peak import peaks_of_heads
+from headclaims.measures.similarity_peak import BinMoments, bin_moments, peaks_of_heads
 from headclaims.measures.token_sets import Groups
 from headclaims.threads import each_in_one_thread
 
@@ -47,10 +47,12 @@ def statistics_of_gaussian_heads(
         generator = torch.Generator().manual_seed(int(np.random.default_rng([seed, start]).integers(2**63)))
         W_Q, W_K = torch.randn(2, GAUSSIAN_AT_ONCE, d_model, d_head, generator=generator)[:, : n - start]
         none = torch.zeros(len(W_Q), d_head)
-        return _gaussian(layer, HeadBatch(W_Q, W_K, none, none, layer.turn))
+        return _gaussian(layer, moments, HeadBatch(W_Q, W_K, none, none, layer.turn))
 
-    with suppress(NotAssessable):
-        _ = layer.moments  # computed and cached before the threads start
+    moments = None  # in a wide model the largest matrices of its map, which nothing else needs
+    if layer.sets.common is not None:
+        with suppress(NotAssessable):
+            moments = bin_moments(layer.space.words, layer.bins)
     parts = each_in_one_thread(drawn, range(0, n, GAUSSIAN_AT_ONCE), "Gaussian heads")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -80,7 +82,7 @@ def own_statistics_of_gaussian_heads(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _gaussian(layer: LayerMap, heads: HeadBatch) -> dict[str, Float[np.ndarray, " head"]]:
+def _gaussian(layer: LayerMap, moments: BinMoments | None, heads: HeadBatch) -> dict[str, Float[np.ndarray, " head"]]:
     sets = layer.sets
     statistics = {"words_depth": _depths(layer, sets.words, heads)}
     grouped = {"words_contrast": sets.words}
@@ -93,10 +95,7 @@ def _gaussian(layer: LayerMap, heads: HeadBatch) -> dict[str, Float[np.ndarray, 
     words = Projected.of(layer.space.words, heads)
     statistics |= shares_above(layer.space, heads, words)
     statistics["skew_scores"] = norm_ratios(words.own, words.keys)
-    try:
-        return statistics | {"peak": peaks_of_heads(layer.moments, heads, words)}
-    except NotAssessable:
-        return statistics
+    return statistics if moments is None else statistics | {"peak": peaks_of_heads(moments, heads, words)}
 
 
 def _contrasts(layer: LayerMap, sets: Mapping[str, Groups], heads: HeadBatch) -> dict[str, Float[np.ndarray, " head"]]:

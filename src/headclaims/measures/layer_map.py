@@ -22,7 +22,7 @@ from headclaims.circuit.qk_circuit import QKCircuit, Rotation
 from headclaims.circuit.scatter import Eigenspace, Scatter, scatter
 from headclaims.errors import NotAssessable
 from headclaims.measures.similar_words import WordSpace, word_space
-from headclaims.measures.similarity_peak import BinMoments, CosineBins, bin_moments, cosine_bins
+from headclaims.measures.similarity_peak import CosineBins, cosine_bins
 from headclaims.measures.token_sets import CommonWords, Groups, TokenSets
 from headclaims.threads import each_in_one_thread
 from headclaims.vocabulary.token_scores import TokenScores
@@ -63,11 +63,6 @@ class LayerMap:
     def bins(self) -> CosineBins:
         """Pairs of common words by cosine; raises NotAssessable where no high bin holds enough pairs."""
         return cosine_bins(self.space.words)
-
-    @cached_property
-    def moments(self) -> BinMoments:
-        """Moments of the high bins; raises NotAssessable as `bins` does."""
-        return bin_moments(self.space.words, self.bins)
 
     def common_scores(self, head: Scorer) -> TokenScores:
         """Return a head's scores among common words, as factors."""
