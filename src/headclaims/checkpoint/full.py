@@ -21,6 +21,7 @@ from headclaims.cache import Input, digest
 from headclaims.checkpoint.attending import Layers
 from headclaims.checkpoint.inside import TokensInside
 from headclaims.checkpoint.interface import Capability, Checkpoint, Edit, Sizes, WeightBytes, pattern_name
+from headclaims.checkpoint.left_out import left_out
 from headclaims.checkpoint.lone_tokens import LoneTokens
 from headclaims.checkpoint.ov_weights import OVWeights
 from headclaims.checkpoint.own_outputs import OwnOutputs
@@ -180,6 +181,31 @@ class FullCheckpoint(Checkpoint):
         restart: tuple[int, Float[Tensor, "prompt position d_model"]] | None = None,
     ) -> dict[str, Tensor]:
         """Run one forward pass; the residual stream before `stop_at_layer` is returned under `stopped`."""
+        first = 0 if restart is None else restart[0]
+        with left_out(self._bridge.blocks[:first] if first and self._leaves_out else ()):
+            return self._run(tokens, edits, record, stop_at_layer, restart)
+
+    @cached_property
+    def _leaves_out(self) -> bool:
+        """Whether a run that begins at a layer may leave out the blocks before it, tried at the last one."""
+        last, tokens = self.sizes.n_layers - 1, torch.arange(min(8, self.sizes.d_vocab or 0))[None]
+        name = f"blocks.{last}.hook_resid_pre"
+        try:
+            restart = last, self._run(tokens, record=[name])[name]
+            whole = self._run(tokens, restart=restart)["logits"]
+            with left_out(self._bridge.blocks[:last]):
+                return torch.equal(self._run(tokens, restart=restart)["logits"], whole)
+        except Exception:  # blocks of another form; what goes wrong in earnest does so without leaving any out
+            return False
+
+    def _run(
+        self,
+        tokens: Int[Tensor, "prompt position"],
+        edits: Mapping[str, Edit] | None = None,
+        record: Sequence[str] = (),
+        stop_at_layer: int | None = None,
+        restart: tuple[int, Float[Tensor, "prompt position d_model"]] | None = None,
+    ) -> dict[str, Tensor]:
         recorded: dict[str, Tensor] = {}
         last = len(set(record)) if stop_at_layer is None else None
         for name in (*(edits or {}), *record):
