@@ -22,6 +22,7 @@ LIMITS = {
 }
 """What evidence lacks where a claim is supported and cannot be found."""
 NO_NULLS = "nulls were not asked"
+NOT_ADJUSTED = "p is not adjusted for the other claims"
 NO_RIVAL = "true; it rules out another reading, and is compared with nothing"
 OUTCOME_SIGNS: dict[Outcome, str] = {
     Outcome.FOUND: "✓",
@@ -121,6 +122,8 @@ def _limits(claims: Sequence[ClaimEntry], verdicts_only: bool) -> list[str]:
         # Each null is missing then, and none of them for want of evidence.
         flags.discard(Flag.NULL_MISSING)
     limits = [text for flag, text in LIMITS.items() if flag in flags]
+    open_still = [claim for claim in empirical if claim.p is not None and Flag.NOT_DISTINCTIVE not in claim.flags]
+    limits += [NOT_ADJUSTED] if any(claim.p_adjusted is None for claim in open_still) else []
     return [*limits, NO_NULLS] if verdicts_only and empirical else limits
 
 

@@ -24,7 +24,8 @@ def others(p: float, n: int = 143, population: str = "other heads") -> list[Null
     return [NullEntry(population, n, p)]
 
 
-FOUND = entry("found", flags=[Flag.DISTINCTIVE], nulls=others(1 / 144))
+FOUND = entry("found", flags=[Flag.DISTINCTIVE], nulls=others(1 / 144), p_adjusted=1 / 144)
+PARTIAL = entry("partial", nulls=others(1 / 144))  # of a run of some claims: rare, by a p that is not adjusted
 COMMON = entry("common", flags=[Flag.NOT_DISTINCTIVE], nulls=others(76 / 144), p_adjusted=0.53)
 HALVES = entry("halves", flags=[Flag.NOT_DISTINCTIVE], nulls=others(0.79, 99, "random halves"), p_adjusted=0.82)
 # The larger p of two decides: 3 of 72 heads, not 1 of 1,000 draws.
@@ -40,11 +41,12 @@ ALGEBRA = entry("algebra", flags=[Flag.BY_CONSTRUCTION])
 RIVAL = entry("rival")
 SHORT = entry("short", flags=[Flag.NULL_TOO_SMALL, Flag.NO_INTERVAL], nulls=others(1 / 12, 11))
 LACKS_NULL = entry("lacks", flags=[Flag.NULL_MISSING], nulls=[NullEntry("other heads", None, None)])
-SOME_HEADS = entry("some", flags=[Flag.DISTINCTIVE, Flag.PART_OF_THE_MODEL], nulls=others(0.001, 999, "labels"))
+SOME_HEADS = entry("some", flags=[Flag.DISTINCTIVE, Flag.PART_OF_THE_MODEL], nulls=others(0.001, 999, "labels"), p_adjusted=0.001)
 CONDITIONAL = entry(
     "variant",
     flags=[Flag.DISTINCTIVE, Flag.CONDITIONAL],
     nulls=others(1 / 144),
+    p_adjusted=1 / 144,
     variants=[VariantEntry("commas", 0.5, True), VariantEntry("and", -0.5, False), VariantEntry("zero", -1.0, False)],
 )
 FAILS = entry("fails", Verdict.NOT_SUPPORTED)
@@ -142,8 +144,13 @@ def test_what_the_evidence_says(claims: list[ClaimEntry], outcome: str, answer: 
 
 
 def test_a_run_of_some_claims_says_which_it_left_out() -> None:
-    (made,) = scorecard([("It is so", ["found", "absent"])], [FOUND])
-    assert made.answer == "found; not asked in this run: absent"
+    """And that p is not adjusted, where that leaves open whether a claim is found."""
+    so_far = "true as far as it can be told here: p is not adjusted for the other claims"
+    (made,) = scorecard([("It is so", ["partial", "absent"])], [PARTIAL])
+    assert (made.outcome, made.answer) == (Outcome.LIMITED, f"{so_far}; not asked in this run: absent")
+    common = entry("common", flags=[Flag.NOT_DISTINCTIVE], nulls=others(76 / 144))
+    (made,) = scorecard([("It is so", ["common"])], [common])
+    assert made.answer == "true, and not rare: 76 of 144 heads"
 
 
 def test_without_nulls_nothing_is_more_than_true_so_far() -> None:

@@ -102,13 +102,21 @@ def test_a_record_that_does_not_give_the_least_p_has_no_least_adjusted_p() -> No
     assert claims[0].flags == [Flag.NOT_DISTINCTIVE]
 
 
-def test_some_claims_alone_are_judged_by_their_own_p_and_say_so() -> None:
+def test_of_some_claims_alone_none_is_found_and_each_says_so() -> None:
+    """An adjusted p is never below the claim's own, so that 0.9 is not distinctive; 0.04 may or may not be."""
     claims = [entry("a", 0.04), entry("b", 0.9, reason="more prompts would decide"), entry("c")]
     settle(claims, whole=False)
-    assert [c.flags for c in claims] == [[Flag.DISTINCTIVE], [Flag.NOT_DISTINCTIVE], []]
+    assert [c.flags for c in claims] == [[], [Flag.NOT_DISTINCTIVE], []]
+    assert [c.found for c in claims] == [False, False, False]
     assert [c.p_adjusted for c in claims] == [None, None, None]
     assert [c.p_adjusted_least for c in claims] == [None, None, None]
     assert [c.reason for c in claims] == [NOT_ADJUSTED, f"more prompts would decide; {NOT_ADJUSTED}", None]
+
+
+def test_a_single_claim_that_is_the_whole_set_keeps_its_p_and_can_be_found() -> None:
+    claims = [entry("a", 0.04)]
+    settle(claims, whole=True)
+    assert (claims[0].p_adjusted, claims[0].found, claims[0].reason) == (approx(0.04), True, None)
 
 
 @pytest.mark.parametrize("whole", [True, False])

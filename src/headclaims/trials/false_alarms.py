@@ -109,7 +109,7 @@ class Outcome:
 def outcome(entry: ClaimEntry) -> Outcome:
     """Return the outcome of an entry of a record."""
     alone = replace(entry)
-    settle([alone], whole=False)
+    settle([alone], whole=True)  # as if the set had no other claim: p, adjusted for one, stays as it is
     p_values = {null.population: null.p for null in entry.nulls if null.p is not None}
     return Outcome(entry.id, entry.assessed, entry.verdict is Verdict.SUPPORTED, alone.found, entry.found, p_values)
 
