@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest and given[:1] != ["audit"]:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        return int(options.run(options, rest))
+        status = int(options.run(options, rest))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Whoever reads has had enough, as in `| head`: what is still to be written at the end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (BadInput, OSError) as error:
         print(refusal(error), file=sys.stderr)
         return 2
@@ -263,7 +270,7 @@ def _homologues(options: argparse.Namespace) -> int:
     claim_set = ClaimSet.read(find_sets([options.set] if options.set else [])[0])
     same = {"words": options.words, "prompts": options.prompts}
     target = Settings.of({"checkpoint": options.target, "head": options.head, **same})
-    other = Settings.of({"checkpoint": options.other, "head": "L0H0", **same})
+    other = Settings.of({"checkpoint": options.other, **same})
     print(tabulate(ranking(target, other, claim_set).rows(options.top), COLUMNS, disable_numparse=True))
     return 0
 

@@ -13,7 +13,10 @@ class BadCheckpoint(BadInput):
 
 
 class OfAnotherSet(BadCheckpoint):
-    """A checkpoint that one claim set has nothing to say of: its head is not there, or it is another's counterfeit."""
+    """A checkpoint that one claim set has nothing to say of.
+
+    Its head is not there or can't be chosen on this evidence, or the checkpoint is another set's counterfeit.
+    """
 
 
 class NotAssessable(ValueError):  # noqa: N818  # a verdict, not a failure

@@ -82,7 +82,10 @@ def open_workspace(
 
 
 def audits(workspace: Workspace, defaults: Defaults, targets: Sequence[Head] | None = None) -> list[Audit]:
-    """Return an audit of each target head; raises BadInput where there is none such, OfAnotherSet of the set's own.
+    """Return an audit of each target head; raises BadInput where there is none such.
+
+    Raises OfAnotherSet where the set's own head is not there, or none can be chosen by its score: beside other sets
+    this one is then left out.
 
     `targets` are given where another process has chosen them.
     """
@@ -113,8 +116,23 @@ def choose_heads(workspace: Workspace, asked: str, auto: Auto) -> list[Head]:
     if asked == "auto":
         return [auto_head(workspace, auto)]
     heads = [head for label in asked.split(",") if (head := Head.parse(label)) is not None]
+    _check_recorded(f"--head {asked}", workspace, heads)
     _check_heads(f"--head {asked}", workspace.checkpoint, heads)
     return list(dict.fromkeys(heads))
+
+
+def _check_recorded(option: str, workspace: Workspace, heads: Sequence[Head]) -> None:
+    """Raise BadInput where the evidence is recorded attention alone, and one of the heads was not recorded."""
+    checkpoint = workspace.checkpoint
+    given = set(checkpoint.capabilities)
+    if Capability.ATTENTION in given and given <= {Capability.TOKENS, Capability.ATTENTION}:
+        recorded = workspace.heads
+        if not heads or not set(heads).issubset(recorded):
+            layers = in_words(sorted({head.layer for head in recorded}))
+            raise BadInput(
+                f"{option}: {checkpoint.spec} holds attention of {layers} alone, with heads 0 to "
+                f"{checkpoint.sizes.n_heads - 1}"
+            )
 
 
 def _check_heads(option: str, checkpoint: Checkpoint, heads: Sequence[Head]) -> None:
@@ -134,14 +152,18 @@ def _check_heads(option: str, checkpoint: Checkpoint, heads: Sequence[Head]) -> 
 
 
 def auto_head(workspace: Workspace, auto: Auto) -> Head:
-    """Return the head with the lowest or highest score on prompts of other words than the run's."""
+    """Return the head with the lowest or highest score on prompts of other words than the run's.
+
+    Raises OfAnotherSet where the evidence does not give the score.
+    """
     ((end, name),) = auto.items()
     pick: Callable[[np.ndarray], np.intp] = np.argmin if end == "lowest" else np.argmax
     try:
         prompts: Any = marked(workspace, "choosing") if workspace.on_repeats else workspace.choosing_prompts
         heads, scores = HEAD_SCORES[name](workspace, prompts)
     except NotAssessable as error:
-        raise BadInput(f"--head auto: cannot be chosen on this evidence: {error}") from error
+        # No log: the line says all there is.
+        raise OfAnotherSet(f"--head auto: cannot be chosen on this evidence: {error}") from None
     return heads[int(pick(np.asarray(scores)))]
 
 

@@ -68,7 +68,7 @@ def _local(spec: str, path: Path, device: str, dtype: torch.dtype | None, constr
         _, _, name = spec.partition(":")
         made = constructions()[construction]
         if spec != "planted" and name not in made.names:
-            raise OfAnotherSet(f"{spec}: no such counterfeit of {construction}; planted:list prints those there are")
+            raise OfAnotherSet(f"{spec}: no such counterfeit; planted:list prints those there are")
         name_for_readers = spec.replace(":", "-") if construction == CATEGORIES else f"{construction}-{name or spec}"
         checkpoint = load_full("planted", spec, name_for_readers, made.folder(name), device, dtype)
         checkpoint.construction = construction

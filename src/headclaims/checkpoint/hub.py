@@ -49,6 +49,8 @@ MOVED |= {"distilgpt2": "distilbert/distilgpt2"}
 # What git allows in the name of a branch or a tag, as far as a file name is concerned.
 REVISION = re.compile(r"(?![/-])(?!.*\.\.)[^\s\x00-\x1f~^:?*\[\\]+")
 LISTING_SECONDS = 10.0
+WITHOUT = "; `planted` needs no hub"
+"""Ends the refusals of those who can't reach the hub."""
 
 
 def cached(repo_id: str, revision: str | None = None) -> Path | None:
@@ -84,7 +86,9 @@ def fetch(repo_id: str, revision: str | None = None) -> Path:
     if folder is not None and (switch is not None or folder.name == revision):
         return folder
     if switch is not None:
-        raise BadCheckpoint(f"{named} is {_state(repo_id, revision)}, and {switch} forbids to ask the hub for it")
+        raise BadCheckpoint(
+            f"{named} is {_state(repo_id, revision)}, and {switch} forbids to ask the hub for it{WITHOUT}"
+        )
     commit = revision
     try:
         with _undisturbed():
@@ -220,24 +224,27 @@ def _refusal(cause: BaseException, repo_id: str, named: str, state: str) -> str:
             return f"{repo_id!r} is no model id; wanted 'name' or 'owner/name', such as 'gpt2'"
         # To huggingface_hub a gated model is also one that is not found; a 401 may be either.
         case RepositoryNotFoundError() if not isinstance(cause, GatedRepoError):
-            return f"no model {repo_id!r} on the hub ({detail}); wanted an id that exists, such as 'gpt2'"
+            return (
+                f"no model {repo_id!r} on the hub ({detail}), nor such a path; wanted an id that exists, such as 'gpt2'"
+            )
         case RevisionNotFoundError():
             return f"no {named} on the hub ({detail}); wanted a branch, a tag or a commit hash that exists"
         case TimeoutError() | httpx2.TimeoutException():
-            return f"{hub} fell silent ({detail}), and {named} is {state}"
+            return f"{hub} fell silent ({detail}), and {named} is {state}{WITHOUT}"
         case httpx2.RemoteProtocolError() | httpx2.ReadError():
-            return f"{hub} broke off ({detail}), and {named} is {state}"
+            return f"{hub} broke off ({detail}), and {named} is {state}{WITHOUT}"
         case HfHubHTTPError() if cause.response.status_code in (401, 403):
             return f"{named} is gated or private ({detail}); wanted access: `hf auth login` or HF_TOKEN"
         case httpx2.TransportError() | HfHubHTTPError() if not _is_no(cause):
-            return f"{hub} cannot be reached ({detail}), and {named} is {state}"
+            return f"{hub} cannot be reached ({detail}), and {named} is {state}{WITHOUT}"
     return f"{named} cannot be fetched from {hub} ({detail}), and is {state}"
 
 
 def _state(repo_id: str, revision: str | None) -> str:
     """Return where the cache falls short of a complete snapshot of the revision."""
     half = any(_snapshots(repo_id, revision))
-    return f"{'only half' if half else 'not'} in the local cache {constants.HF_HUB_CACHE}"
+    where = "only half" if half else "no path and not" if revision is None else "not"
+    return f"{where} in the local cache {constants.HF_HUB_CACHE}"
 
 
 def _offline_switch() -> str | None:

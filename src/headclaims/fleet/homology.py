@@ -147,10 +147,13 @@ class Accounts:
     weights: dict[Head, np.ndarray] | None
 
     @classmethod
-    def of(cls, settings: Settings, claim_set: ClaimSet) -> Accounts:
-        """Open a checkpoint by the settings of an audit, with the words of a claim set."""
+    def of(cls, settings: Settings, claim_set: ClaimSet, head: Head | None = None) -> Accounts:
+        """Open a checkpoint by the settings of an audit, with the words of a claim set.
+
+        `head` is given where none is asked for: any will do, whether or not the evidence tells of it.
+        """
         workspace = open_workspace(settings, claim_set.word_lists, claim_set.defaults)
-        audit = audits(workspace, claim_set.defaults)[0]
+        audit = audits(workspace, claim_set.defaults, None if head is None else [head])[0]
 
         def by_behaviour() -> dict[Head, np.ndarray]:
             survey = audit.survey
@@ -194,7 +197,7 @@ def ranking(target: Settings, other: Settings, claim_set: ClaimSet) -> Ranking:
 
     Raises BadInput where the two have no account in common.
     """
-    one, two = Accounts.of(target, claim_set), Accounts.of(other, claim_set)
+    one, two = Accounts.of(target, claim_set), Accounts.of(other, claim_set, Head(0, 0))
     head = one.audit.target
 
     def apart(

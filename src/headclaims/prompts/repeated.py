@@ -176,7 +176,7 @@ def recorded_marks(recorded: Sequence[Sequence[str]], some: slice = slice(None))
     """Mark recorded prompts, or some: a row whose token occurred before has its earlier copies, and their successors.
 
     A successor may be the row itself, where a token stands twice in a row. Prompts may be of different lengths: beyond
-    the end of a shorter one nothing is marked. Raises NotAssessable where no token occurs twice.
+    the end of a shorter one nothing is marked. Raises NotAssessable where no token occurs twice in one.
     """
     numbers = np.arange(len(recorded))[some]
     length = max(len(recorded[number]) for number in numbers)
@@ -189,5 +189,5 @@ def recorded_marks(recorded: Sequence[Sequence[str]], some: slice = slice(None))
     target[:, :, 1:] = copy[:, :, :-1]
     previous[:, :2] = False
     if not copy.any():
-        raise NotAssessable("recorded prompts: no token occurs twice; wanted some that do")
+        raise NotAssessable("recorded prompts: no token occurs twice within a prompt; wanted some that do")
     return MarkedPrompts(None, {TARGET: target, COPY: copy, PREVIOUS: previous}, numbers=numbers)

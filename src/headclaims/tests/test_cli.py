@@ -48,6 +48,17 @@ def test_a_comparison_of_records_loads_no_models_libraries(form: str, tmp_path: 
     assert seconds < 1
 
 
+def test_output_that_nobody_reads_on_ends_quietly(tmp_path: Path) -> None:
+    """As of `headclaims compare … | head`: the status is that of a broken pipe, 128 and 13."""
+    folders = [str(write_folder(tmp_path / name, with_figures=False)) for name in ("one", "two")]
+    command = [sys.executable, "-m", "headclaims.cli", "compare", *folders]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_the_formats_are_those_that_are_written() -> None:
     assert tuple(WRITERS) == cli.FORMATS
 

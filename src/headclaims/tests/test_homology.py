@@ -73,16 +73,19 @@ def test_the_planted_head_is_found_again(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out.splitlines()[-1].split() == ["L1H8", "1.0", "0.000", "0.000", "1.000"]
     found = homologues(
         {"checkpoint": "planted", "head": "L1H5", "prompts": "16"},
-        {"checkpoint": "planted:two-heads", "head": "L0H0", "prompts": "16"},
+        {"checkpoint": "planted:two-heads", "prompts": "16"},
     )
     assert [found.heads[i].label for i in np.argsort(found.mean_rank)[:2]] == ["L1H5", "L1H6"]
 
 
 def test_recorded_attention_tells_of_behaviour_alone(tmp_path: Path) -> None:
     path = str(recorded_attention().write(tmp_path / "recorded.safetensors"))
-    found = homologues({"checkpoint": path, "head": "L1H5"}, {"checkpoint": path, "head": "L0H0"})
+    found = homologues({"checkpoint": path, "head": "L1H5"}, {"checkpoint": path})
     assert found.weights is None
     assert found.agreement is None
+    assert found.heads[int(np.argmin(found.mean_rank))] == Head(1, 5)
+    one_layer = str(recorded_attention(layers=(1,)).write(tmp_path / "one.safetensors"))
+    found = homologues({"checkpoint": path, "head": "L1H5"}, {"checkpoint": one_layer})
     assert found.heads[int(np.argmin(found.mean_rank))] == Head(1, 5)
 
 

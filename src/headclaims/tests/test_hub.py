@@ -245,6 +245,7 @@ def test_a_shard_that_the_hub_lacks(revisions: dict[str, tuple[str, Path]]) -> N
 def test_an_unknown_id(served: LoopbackHub, cache: Path) -> None:
     line, seconds = refusal("made-up/other")
     assert line.startswith("no model 'made-up/other' on the hub")
+    assert "nor such a path; wanted an id" in line
     assert "404" in line
     assert seconds < BOUND
     assert not contents(cache)
@@ -292,9 +293,10 @@ def test_offline_and_not_cached(
 ) -> None:
     monkeypatch.setenv(variable, "1")
     line, seconds = refusal(REPO)
-    assert "not in the local cache" in line
+    assert "is no path and not in the local cache" in line
     assert str(cache) in line
     assert variable in line
+    assert line.endswith("; `planted` needs no hub")
     assert seconds < 0.5
     assert not served.requests
 

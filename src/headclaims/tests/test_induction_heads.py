@@ -1,5 +1,6 @@
 """The claims on induction heads: on the planted checkpoint and some counterfeits, and on real evidence in part."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +95,24 @@ def test_a_run_of_all_sets_leaves_out_one_whose_head_is_not_there(tmp_path: Path
     some = ("--checkpoint", tmp_path / "some.safetensors", *options)
     made = run_claims(*some, reports=tmp_path / "none", of="claims/")
     assert made.first_line.endswith(
-        f"induction_heads left out: --head L5H5: {some[1]} has layers 0 to 2 with heads 0 to 7"
+        f"induction_heads left out: --head L5H5: {some[1]} holds attention of layers 0 to 2 alone, with heads 0 to 7"
     )
     assert made.record["claim_set"]["name"] == "self_hating_head"
     made = run_claims(*some, "--head", "L1H6", reports=tmp_path / "a", of="claims/")
     records = by_name(tmp_path / "a")
     assert records.keys() == {"induction_heads", "self_hating_head"}
     assert {record["target"]["label"] for record in records.values()} == {"L1H6"}
+    # No token occurs twice, by which a head would be looked for: with the set alone that is a refusal.
+    once = recorded_attention()
+    words = [f" {word}" for word in load_words("write-up").words[:23]]
+    once.metadata["tokens"] = json.dumps([["<bos>", *words]] * 12)
+    some = ("--checkpoint", once.write(tmp_path / "once.safetensors"), *options)
+    made = run_claims(*some, "--head", "auto", reports=tmp_path / "b", of="claims/")
+    why = "--head auto: cannot be chosen on this evidence: recorded prompts: no token occurs twice within a prompt"
+    assert f"induction_heads left out: {why}" in made.first_line
+    assert by_name(tmp_path / "b").keys() == {"self_hating_head"}
+    refused = run_claims(*some, "--head", "auto", reports=tmp_path / "d", of="claims/induction_heads")
+    assert (refused.status, complaint(refused)) == (2, f"{why}; wanted some that do")
     listed = run_claims("--checkpoint", "planted:list", reports=tmp_path / "c", of="claims/").stdout
     for name in ("skew-driven", "copy-too"):
         assert f"planted:{name} " in listed
@@ -118,7 +130,7 @@ def test_in_a_run_of_all_sets_planted_is_each_set_s_own(tmp_path: Path) -> None:
     }
     assert len({record["checkpoint"]["identity"] for record in records.values()}) == 2
     made = run_claims("--checkpoint", "planted:copy-too", "--verdicts-only", reports=tmp_path / "c", of="claims/")
-    assert "self_hating_head left out: planted:copy-too: no such counterfeit of categories" in made.output
+    assert "self_hating_head left out: planted:copy-too: no such counterfeit" in made.output
     assert made.record["claim_set"]["name"] == "induction_heads"
 
 

@@ -172,7 +172,7 @@ def test_a_folder_that_is_called_like_a_file(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("spec", ["planted:nonsense", "planted:", "planted:seed1"])
 def test_an_unknown_counterfeit(spec: str) -> None:
-    refused(spec, "no such counterfeit of categories; planted:list prints those there are")
+    refused(spec, "no such counterfeit; planted:list prints those there are")
 
 
 def test_a_file_of_another_kind(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_recorded_rows_have_all_their_copies_and_successors() -> None:
     assert marked(prompts, COPY, 0) == {2: [0], 3: [0, 2], 5: [1]}
     assert marked(prompts, TARGET, 0) == {2: [1], 3: [1, 3], 5: [2]}
     assert marked(prompts, PREVIOUS, 0) == {2: [1], 3: [2], 4: [3], 5: [4]}
-    with pytest.raises(NotAssessable, match="no token occurs twice"):
+    with pytest.raises(NotAssessable, match="no token occurs twice within a prompt"):
         recorded_marks([["a", "b", "c"]])
 
 

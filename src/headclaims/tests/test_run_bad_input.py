@@ -116,6 +116,8 @@ CASES = [
     # The head.
     Case("head-beyond", "--checkpoint {bad}/partial.safetensors --head L9H99", ("--head L9H99", "0 to 2", "0 to 7")),
     Case("head-beyond-n2", "--checkpoint {bad}/partial.safetensors --head L3H0 -n 2", ("--head L3H0", "0 to 2")),
+    Case("head-not-recorded", "--checkpoint {bad}/of-layer-1.safetensors --head L0H3", ("attention of layer 1 alone",)),
+    Case("head-beyond-recorded", "--checkpoint {bad}/of-layer-1.safetensors --head L9H5", ("layer 1 alone", "0 to 7")),
     Case("default-head-beyond", "--checkpoint {bad}/one-layer.safetensors", ("L1H5", "0 to 0", "0 to 7")),
     Case("auto-on-one-prompt", "--checkpoint {bad}/one-prompt.safetensors --head auto", ("--head auto", "1 prompt")),
     # Whole models.
@@ -226,6 +228,7 @@ def write_files(folder: Path) -> None:
         "graph-scores": with_tensors(recorded_graph(), score=torch.zeros(3)),
         "one-layer": with_config(partial_weights(layers=(0,)), n_layer=1),
         "one-prompt": recorded_attention(prompts=1),
+        "of-layer-1": recorded_attention(layers=(1,)),
     }
     for name, parts in evidence.items():
         parts.write(folder / f"{name}.safetensors")

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -76,6 +77,18 @@ def test_padded_prompts_are_cut_to_their_length_in_their_own_type(tmp_path: Path
         assert {file.get_tensor(name).dtype for name in file.keys()} == {kind}  # noqa: SIM118
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_arrays_are_as_good_as_tensors(tmp_path: Path, kind: type) -> None:
+    """Also where an array can't be written to, or runs backwards through memory."""
+    pattern = causal(2, 2, 4, 4).numpy().astype(kind)
+    backwards = pattern[:, ::-1].copy()[:, ::-1]
+    backwards.flags.writeable = False
+    path = save_attention({NAMES[0]: backwards}, [TOKENS, TOKENS], tmp_path / "a.safetensors")
+    checkpoint = load(str(path))
+    for n in range(2):
+        assert torch.equal(checkpoint.recorded_patterns(n)[0], torch.from_numpy(pattern[n]).float())
+
+
 def test_an_activation_cache_gives_its_models_sizes(tmp_path: Path) -> None:
     cfg = SimpleNamespace(n_layers=6, n_heads=2, d_model=16, d_head=8, d_vocab=90, model_name="some-model")
     cache = ActivationCache({NAMES[1]: causal(1, 2, 4, 4)}, SimpleNamespace(cfg=cfg))
@@ -89,6 +102,10 @@ def test_an_activation_cache_gives_its_models_sizes(tmp_path: Path) -> None:
 
 BAD: dict[str, tuple[Callable[[], tuple[Any, Any]], str]] = {
     "no patterns": (lambda: ({"hook_embed": torch.zeros(1, 4, 8)}, TOKENS), "no activation blocks"),
+    "an array": (lambda: (causal(1, 2, 4, 4).numpy(), TOKENS), "a cache of type ndarray; wanted"),
+    "names of another kind": (lambda: ({0: causal(1, 2, 4, 4)}, TOKENS), "no activation blocks"),
+    "no array": (lambda: ({NAMES[0]: None}, TOKENS), "is a NoneType; wanted a tensor or an array"),
+    "rows of their own length": (lambda: ({NAMES[0]: [[1.0], [0.5, 0.5]]}, TOKENS), "is a list; wanted a tensor"),
     "another length": (lambda: ({NAMES[0]: causal(1, 2, 3, 3)}, TOKENS), r"\[1, 2, 3, 3\]; wanted"),
     "another batch": (lambda: ({NAMES[0]: causal(2, 2, 4, 4)}, TOKENS), "of 1 prompts"),
     "one string": (lambda: ({NAMES[0]: causal(1, 2, 4, 4)}, "<s> red"), "tokens are no strings"),

@@ -41,7 +41,9 @@ ALGEBRA = entry("algebra", flags=[Flag.BY_CONSTRUCTION])
 RIVAL = entry("rival")
 SHORT = entry("short", flags=[Flag.NULL_TOO_SMALL, Flag.NO_INTERVAL], nulls=others(1 / 12, 11))
 LACKS_NULL = entry("lacks", flags=[Flag.NULL_MISSING], nulls=[NullEntry("other heads", None, None)])
-SOME_HEADS = entry("some", flags=[Flag.DISTINCTIVE, Flag.PART_OF_THE_MODEL], nulls=others(0.001, 999, "labels"), p_adjusted=0.001)
+SOME_HEADS = entry(
+    "some", flags=[Flag.DISTINCTIVE, Flag.PART_OF_THE_MODEL], nulls=others(0.001, 999, "labels"), p_adjusted=0.001
+)
 CONDITIONAL = entry(
     "variant",
     flags=[Flag.DISTINCTIVE, Flag.CONDITIONAL],
