@@ -100,7 +100,7 @@ def _section(claim: ClaimEntry) -> list[str]:
     lines += [f"- {name}: {value!r}{wanted.get(name, '')}" for name, value in claim.measured.items()]
     for null in claim.nulls:
         p = "missing" if null.p is None else f"p = {null.p:.4g}"
-        least = "" if null.p_least is None else f", at least {null.p_least:.4g}"
+        least = "" if null.p_least is None else f" (least possible {null.p_least:.4g})"
         layer = "" if null.p_layer is None else f"; of its layer (n = {null.n_layer}): p = {null.p_layer:.4g}"
         lines.append(f"- null {null.population} (n = {null.n or 0}): {p}{least}{layer}")
     lines += [] if claim.p_adjusted is None else [f"- adjusted p = {claim.p_adjusted:.4g}"]

@@ -120,7 +120,7 @@ def test_the_page_has_a_section_for_each_claim() -> None:
     full = sections["full"].splitlines()
     assert "- gap: 1.302493, wanted > 0" in full
     assert "- score: 0.57448" in full
-    assert "- null other heads (n = 48): p = 0.0204, at least 0.02041; of its layer (n = 3): p = 0.5" in full
+    assert "- null other heads (n = 48): p = 0.0204 (least possible 0.02041); of its layer (n = 3): p = 0.5" in full
     assert "- adjusted p = 0.03" in full
     assert not any("resolution" in line for line in full)
     assert "- resolution: p 0.02 at least" in page_of([COMMON]).splitlines()

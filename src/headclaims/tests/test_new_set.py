@@ -23,6 +23,8 @@ def test_a_new_set_is_read(tmp_path: Path) -> None:
     made = ClaimSet.read(folder)
     assert list(made.claims) == ["attends-to-its-category"]
     assert list(made.limits["attends-to-its-category"]) == ["share"]
+    stated = made.claims["attends-to-its-category"]
+    assert (stated.needs, stated.nulls) == ("attention", ["other heads"])
 
 
 def test_an_empty_folder_is_as_good_as_none(tmp_path: Path) -> None:
