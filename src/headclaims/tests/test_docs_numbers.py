@@ -126,6 +126,28 @@ def test_what_other_models_gave() -> None:
     assert re.search(r"suppresses-self \| log_ratio -1\.31 \[[^]]*\] \| [^|]*\| not supported", smollm2)
 
 
+def test_an_induction_head_of_a_real_model() -> None:
+    """What README says of SmolLM2's L18H6, and of the trained series at the steps where verdicts turn."""
+    by_id = claims("smollm2-induction")
+    score, keys = by_id["prefix-matching"], by_id["keys-carry-it"]
+    assert score.found
+    assert by_id["previous-token-head-exists"].found
+    assert score.nulls[0].p == pytest.approx(1 / (score.nulls[0].n + 1))  # none gives more
+    assert {name for name, one in by_id.items() if one.verdict == "not supported"} == {"keys-carry-it", "copies"}
+    stand_there(
+        "README.md",
+        [
+            f"gives {score.measured['score']:.2f} of its attention to what followed",
+            f"None of {score.nulls[0].n} other heads gives more",
+            f"(a ratio of {keys.measured['ratio']:.2f})",
+        ],
+    )
+    turns = text("reports/trials/induction_heads/emergence.md")
+    assert re.search(r"\| prefix-matching +\| step 600: not supported → supported", turns)
+    assert re.search(r"\| previous-token-head-exists +\| .*step 800: undecided → supported", turns)
+    stand_there("README.md", ["from step 600 on, and its previous-token head is there from 800 on"])
+
+
 def test_coverage() -> None:
     """Means over statistics, as the table has them; the least cell up to skew 1, and at skew 2."""
     cells = study("coverage")["cells"]
