@@ -6,8 +6,8 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-PATTERNS = ("*.md", "docs/*.md", "claims/*/README.md", "reports/**/*")
-SUFFIXES = {".md", ".png", ".svg", ".html", ".json"}
+PATTERNS = ("*.md", "docs/*.md", "claims/*/README.md", "claims/*/test_*.py", "reports/**/*")
+SUFFIXES = {".md", ".png", ".svg", ".html", ".json", ".py"}
 OURS = {"", "examples", "trials", "benchmarks"}  # of reports/: an audit's own folder is not the site's
 
 
