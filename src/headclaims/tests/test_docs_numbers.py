@@ -142,6 +142,11 @@ def test_an_induction_head_of_a_real_model() -> None:
             f"(a ratio of {keys.measured['ratio']:.2f})",
         ],
     )
+    row = re.search(
+        r"\| prefix-matching +\| score ([\d.]+) .*\| supported +\| distinctive", text("reports/examples/gemma3.md")
+    )
+    assert row is not None
+    stand_there("README.md", [f"is alike, with {float(row[1]):.2f}"])
     turns = text("reports/trials/induction_heads/emergence.md")
     assert re.search(r"\| prefix-matching +\| step 600: not supported → supported", turns)
     assert re.search(r"\| previous-token-head-exists +\| .*step 800: undecided → supported", turns)
