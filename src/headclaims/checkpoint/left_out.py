@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 
 @contextmanager
-def left_out(blocks: Sequence[Any]) -> Iterator[None]:
+def left_out(blocks: Iterable[Any]) -> Iterator[None]:
     """Let blocks hand on the stream that they are given in the `with` block; their hooks don't fire.
 
     A model whose blocks return more than the stream doesn't take that: `FullCheckpoint` tries it once.

@@ -9,7 +9,9 @@ import pytest
 from headclaims.audit.prepare import open_workspace
 from headclaims.audit.settings import Settings
 from headclaims.checkpoint import held
+from headclaims.checkpoint.interface import Checkpoint
 from headclaims.checkpoint.planted.random_weights import random_folder
+from headclaims.checkpoint.recorded_graph import RecordedGraph
 from headclaims.claim.claim_set import ClaimSet
 from headclaims.tests.claims_run import SET
 
@@ -20,9 +22,9 @@ class Loads:
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def __call__(self, spec: str, *_: object) -> object:
+    def __call__(self, spec: str, *_: object) -> Checkpoint:
         self.names.append(spec)
-        return object()
+        return object.__new__(RecordedGraph)
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ from safetensors.torch import save_file
 
 from headclaims import __version__
 from headclaims.checkpoint.planted.random_weights import random_folder
+from headclaims.plugin.properties import audit_properties
+from headclaims.record import reading
 from headclaims.tests.claims_run import (
     ROOT,
     SET,
@@ -1015,9 +1017,8 @@ def test_a_ci_system_sees_verdicts_in_the_xml(runs: Runs, evidence: Path, tmp_pa
     assert suite is not None
     said = {one.get("name"): one.get("value") for one in suite.findall("properties/property")}
     assert said == {
-        f"headclaims {SET.name}/L1H5": "2 empirical: 1 assessed, 1 supported, 1 found (replicated); "
-        "1 of 1 identities hold",
-        f"headclaims {SET.name}/L1H5 found": "half-the-eigenvalues-negative",
+        f"headclaims {SET.name}/L1H5": "2 empirical: 1 assessed, 1 supported, 0 found; 1 of 1 identities hold",
+        f"headclaims {SET.name}/L1H5 found": "none",  # a part of a set finds nothing
     }
     by_claim = {}
     for case in suite.findall("testcase"):
@@ -1029,6 +1030,21 @@ def test_a_ci_system_sees_verdicts_in_the_xml(runs: Runs, evidence: Path, tmp_pa
     count = run.claims["half-the-eigenvalues-negative"]["measured"]["count"]
     assert by_claim["half-the-eigenvalues-negative"]["statistic"] == f"count {count:.0f}"
     assert by_claim["inertia"]["flags"] == "by construction"
+
+
+def test_what_a_whole_audit_found_stands_at_the_suite() -> None:
+    """Of the committed audit of the planted checkpoint: seventeen claims by their ids."""
+    record = reading.read_record(ROOT / "reports" / "examples" / "planted")
+    headline, (name, found) = audit_properties("a/L1H5", record.claims, record.evidence_of)
+    assert headline == (
+        "headclaims a/L1H5",
+        "31 empirical: 31 assessed, 31 supported, 17 found (replicated); 5 of 5 identities hold",
+    )
+    assert name == "headclaims a/L1H5 found"
+    ids = found.split(", ")
+    assert len(set(ids)) == 17
+    assert {"category-score-lowest", "suppresses-self"} <= set(ids)
+    assert "skew-adds-no-self-attention" not in ids  # true by construction
 
 
 def test_the_command_audits_as_pytest_does(runs: Runs, evidence: Path, tmp_path: Path) -> None:
