@@ -181,31 +181,6 @@ class FullCheckpoint(Checkpoint):
         restart: tuple[int, Float[Tensor, "prompt position d_model"]] | None = None,
     ) -> dict[str, Tensor]:
         """Run one forward pass; the residual stream before `stop_at_layer` is returned under `stopped`."""
-        first = 0 if restart is None else restart[0]
-        with left_out(self._bridge.blocks[:first] if first and self._leaves_out else ()):
-            return self._run(tokens, edits, record, stop_at_layer, restart)
-
-    @cached_property
-    def _leaves_out(self) -> bool:
-        """Whether a run that begins at a layer may leave out the blocks before it, tried at the last one."""
-        last, tokens = self.sizes.n_layers - 1, torch.arange(min(8, self.sizes.d_vocab or 0))[None]
-        name = f"blocks.{last}.hook_resid_pre"
-        try:
-            restart = last, self._run(tokens, record=[name])[name]
-            whole = self._run(tokens, restart=restart)["logits"]
-            with left_out(self._bridge.blocks[:last]):
-                return torch.equal(self._run(tokens, restart=restart)["logits"], whole)
-        except Exception:  # blocks of another form; what goes wrong in earnest does so without leaving any out
-            return False
-
-    def _run(
-        self,
-        tokens: Int[Tensor, "prompt position"],
-        edits: Mapping[str, Edit] | None = None,
-        record: Sequence[str] = (),
-        stop_at_layer: int | None = None,
-        restart: tuple[int, Float[Tensor, "prompt position d_model"]] | None = None,
-    ) -> dict[str, Tensor]:
         recorded: dict[str, Tensor] = {}
         last = len(set(record)) if stop_at_layer is None else None
         for name in (*(edits or {}), *record):
@@ -231,8 +206,9 @@ class FullCheckpoint(Checkpoint):
 
         hooks = [(name, editor(name, edit)) for name, edit in (edits or {}).items()]
         hooks += [(name, recorder(name)) for name in record]
-        with torch.no_grad(), quiet():
-            first, given = (None, tokens) if restart is None else restart
+        first, given = (None, tokens) if restart is None else restart
+        before = self._bridge.blocks[:first] if first and self._leaves_out else ()
+        with torch.no_grad(), quiet(), left_out(before):
             cfg = self._bridge.cfg
             output = self._bridge.run_with_hooks(
                 given.to(cfg.device, cfg.dtype if given.is_floating_point() else None),
@@ -247,6 +223,20 @@ class FullCheckpoint(Checkpoint):
         if last == len(recorded) > 0:
             return recorded
         return {**recorded, "logits" if stop_at_layer is None else "stopped": output}
+
+    @cached_property
+    def _leaves_out(self) -> bool:
+        """Whether a run that begins at a layer may leave out the blocks before it, tried at the last one."""
+        vars(self)["_leaves_out"] = False  # of the runs that try it
+        last, tokens = self.sizes.n_layers - 1, torch.arange(min(8, self.sizes.d_vocab or 0))[None]
+        name = f"blocks.{last}.hook_resid_pre"
+        try:
+            restart = last, self.run(tokens, record=[name])[name]
+            whole = self.run(tokens, restart=restart)["logits"]
+            with left_out(self._bridge.blocks[:last]):
+                return torch.equal(self.run(tokens, restart=restart)["logits"], whole)
+        except Exception:  # blocks of another form; what goes wrong in earnest does so without leaving any out
+            return False
 
     def mixing_output(self, layer: int) -> str:
         """Return the name of what a layer's attention, or what it has instead, adds to the residual stream."""

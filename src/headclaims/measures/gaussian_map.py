@@ -50,9 +50,8 @@ def statistics_of_gaussian_heads(
         return _gaussian(layer, moments, HeadBatch(W_Q, W_K, none, none, layer.turn))
 
     moments = None  # in a wide model the largest matrices of its map, which nothing else needs
-    if layer.sets.common is not None:
-        with suppress(NotAssessable):
-            moments = bin_moments(layer.space.words, layer.bins)
+    with suppress(NotAssessable):
+        moments = bin_moments(layer.space.words, layer.bins)
     parts = each_in_one_thread(drawn, range(0, n, GAUSSIAN_AT_ONCE), "Gaussian heads")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

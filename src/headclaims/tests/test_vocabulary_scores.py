@@ -12,7 +12,7 @@ from torch import Tensor
 
 from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.circuit.scatter import Eigenspace
-from headclaims.vocabulary.on_device import DeviceSweep, Found
+from headclaims.vocabulary.on_device import DeviceSweep
 from headclaims.vocabulary.scores import Swept, _on_device, sweep, sweep_heads
 from headclaims.vocabulary.token_scores import TokenScores, mean_rotation
 
@@ -251,7 +251,7 @@ def test_candidates_decide_almost_every_row_of_a_device_s_sweep(monkeypatch: pyt
     swept_again: list[int] = []
     again = DeviceSweep.again
 
-    def counted(self: DeviceSweep, rows: Tensor) -> Found:
+    def counted(self: DeviceSweep, rows: Tensor) -> Swept:
         swept_again.append(len(rows))
         return again(self, rows)
 

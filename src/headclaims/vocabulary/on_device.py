@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from headclaims.circuit.head_score import capped
-from headclaims.vocabulary.token_scores import TokenScores
+from headclaims.vocabulary.token_scores import Swept, TokenScores
 
 TILE = (4096, 8192)
 """Queries by keys: 128 MiB of float32, enough to keep an accelerator busy."""
@@ -39,15 +38,6 @@ def _whole_float32() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-class Found(NamedTuple):
-    """What a sweep finds of some rows: keys with their scores before the cap, the own key's rank, ln Σ exp."""
-
-    keys: Int[Tensor, "row rank"]
-    scores: Float[Tensor, "row rank"]
-    own_rank: Int[Tensor, " row"]
-    log_sum_exp: Float[Tensor, " row"]
 
 
 @dataclass
@@ -104,8 +94,8 @@ class DeviceSweep:
         total = (values - peak[:, None]).exp().sum(dim=1)
         return peak.to(self.own) + total.to(self.own).log()
 
-    def strip(self, rows: Int[Tensor, " row"]) -> tuple[Found, Bool[Tensor, " row"]]:
-        """Sweep some rows by candidates; return what was found, and of which rows that decides."""
+    def strip(self, rows: Int[Tensor, " row"]) -> tuple[Swept, Bool[Tensor, " row"]]:
+        """Sweep some rows by candidates, scores before the cap; return also of which rows that decides."""
         n, most = len(rows), self.k + SPARE
         low, high = (bound[rows] for bound in self._between)
         best = torch.full((n, self.k), -torch.inf, device=self.device)
@@ -127,10 +117,10 @@ class DeviceSweep:
         least = best[:, -1].to(self.own) if best.shape[1] == most else torch.full_like(log_sum_exp, -torch.inf)
         decided = (least == -torch.inf) | (exact[:, -1] > least + self.rounding[rows.to(self.own.device)])
         # Of the keys that are near the own one it is one itself.
-        return Found(which, exact, above, log_sum_exp), decided.to(self.device) & (near <= 1)
+        return Swept(which, exact, above, log_sum_exp), decided.to(self.device) & (near <= 1)
 
-    def again(self, rows: Int[Tensor, " row"]) -> Found:
-        """Sweep some rows, and compute every key in float64 that float32 leaves in doubt."""
+    def again(self, rows: Int[Tensor, " row"]) -> Swept:
+        """Sweep some rows, scores before the cap, and compute every key in float64 that float32 leaves in doubt."""
         n, there = len(rows), rows.to(self.own.device)
         own, rounding, places = self.own[there], self.rounding[there], self.places[rows].to(self.own.device)
         best = torch.full((n, self.k), -torch.inf, dtype=own.dtype, device=own.device)
@@ -161,18 +151,19 @@ class DeviceSweep:
             starts = torch.searchsorted(row, torch.arange(n, device=own.device))
             chosen = starts[:, None] + torch.arange(self.k, device=own.device)
             best, which = score[chosen], key[chosen]
-        return Found(which, best, above.to(self.device), log_sum_exp)
+        return Swept(which, best, above.to(self.device), log_sum_exp)
 
-    def run(self) -> Found:
+    def run(self) -> Swept:
         """Sweep all rows; returns results on the processor."""
         with _whole_float32():
             rows = torch.arange(len(self.queries), device=self.device).split(self.tile[0])
             swept, decided = zip(*(self.strip(some) for some in rows), strict=True)
-            whole = Found(*(torch.cat(parts) for parts in zip(*swept, strict=True)))
+            whole = Swept(*(torch.cat(parts) for parts in zip(*swept, strict=True)))
             for some in (~torch.cat(decided)).nonzero()[:, 0].split(self.tile[0]):
                 for part, found in zip(whole, self.again(some), strict=True):
                     part[some.to(part.device)] = found
-        return Found(*(part.cpu() for part in whole))
+        every = Swept(*(part.cpu() for part in whole))
+        return every._replace(scores=capped_seen(every.scores, self.scores.cap))
 
 
 def _in_order(

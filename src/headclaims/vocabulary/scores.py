@@ -6,30 +6,14 @@ Axes: `query` and `key` tokens, `factor` the columns of both factors, `rank` the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from headclaims.vocabulary import kernels, on_device, tiles
 from headclaims.vocabulary.on_device import DeviceSweep, capped_seen
-from headclaims.vocabulary.token_scores import TokenScores
-
-
-@dataclass(frozen=True)
-class Swept:
-    """Results of one pass over the keys, for each query.
-
-    `keys` are its best keys with their `scores`, highest first and ties by key, then −1 and −∞ where it has fewer than
-    k. `own_rank` is the own key's place among all its keys, from 0, and `log_sum_exp` = ln Σ_j exp s_j. Scores are
-    those under the cap, where there is one.
-    """
-
-    keys: Int[Tensor, "query rank"]
-    scores: Float[Tensor, "query rank"]
-    own_rank: Int[Tensor, " query"]
-    log_sum_exp: Float[Tensor, " query"]
+from headclaims.vocabulary.token_scores import Swept, TokenScores
 
 
 def sweep(
@@ -113,5 +97,4 @@ def _on_device(
     scores: TokenScores, own_key: Int[Tensor, " query"], k: int, causal: bool, tile: tuple[int, int] | None
 ) -> Swept:
     """Sweep with torch operators on the factors' device, whichever that is."""
-    found = DeviceSweep(scores, own_key, k, causal, tile or on_device.TILE).run()
-    return Swept(found.keys, capped_seen(found.scores, scores.cap), found.own_rank, found.log_sum_exp)
+    return DeviceSweep(scores, own_key, k, causal, tile or on_device.TILE).run()

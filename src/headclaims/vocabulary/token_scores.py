@@ -12,9 +12,10 @@ of capped ones: so it keeps the order of the products.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclaims.checkpoint.interface import Checkpoint
@@ -172,6 +173,20 @@ class TokenScores:
         terms = self.queries.shape[1] + 5
         underflow = terms * SMALLEST * (1 + queries + largest)
         return torch.where(size > 0, terms * ROUNDING * 1.01 * size + underflow, 0.0)
+
+
+class Swept(NamedTuple):
+    """Results of one pass over the keys (`vocabulary.scores`), for each query.
+
+    `keys` are its best keys with their `scores`, highest first and ties by key, then −1 and −∞ where it has fewer than
+    k. `own_rank` is the own key's place among all its keys, from 0, and `log_sum_exp` = ln Σ_j exp s_j. Scores are
+    those under the cap, where there is one.
+    """
+
+    keys: Int[Tensor, "query rank"]
+    scores: Float[Tensor, "query rank"]
+    own_rank: Int[Tensor, " query"]
+    log_sum_exp: Float[Tensor, " query"]
 
 
 def _norms(rows: Float[Tensor, "row factor"]) -> Float[Tensor, " row"]:
