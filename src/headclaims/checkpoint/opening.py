@@ -99,11 +99,20 @@ def _open(folder: Path, gguf: str | None, dtype: torch.dtype, device: str) -> tu
     tokenizer = transformers.AutoTokenizer.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False, **source
     )
+    _check_takes_text(tokenizer)
     if gguf and hasattr(model.config, "quantization_config"):
         # The weights were dequantised on loading; with this entry left the config could not be saved.
         del model.config.quantization_config
     _fuse_gelu(model)
     return model.eval(), tokenizer
+
+
+def _check_takes_text(tokenizer: Any) -> None:
+    """Raise ValueError where a tokenizer, though it could be read, raises on a word that it may not know."""
+    try:
+        tokenizer("\u2e2e")
+    except Exception as error:
+        raise ValueError(f"a tokenizer that takes no text ({error})") from error
 
 
 def _fuse_gelu(model: Any) -> None:

@@ -14,13 +14,14 @@ from headclaims.statistics.nulls import DRAWS
 
 
 def permuted_label_scores(
-    survey: Survey, n: int = DRAWS, seed: int = 0, at_once: int = 256
+    survey: Survey, n: int = DRAWS, seed: int = 0, at_once: int = 1 << 20
 ) -> Float[np.ndarray, "permutation head"]:
     """Compute the category scores of all heads, in nats, under n random permutations of the words among the categories.
 
     The categories keep their sizes; prompts and attention stay as they are, and only which words are kin changes. As in
     `Survey.scores`, rows without kin count only where prompts begin with BOS. NaN where no row counts. Each
-    word's rows are scored for many permutations in one product: kin mass = word_mass @ is_kin.
+    word's rows are scored for many permutations in one product, kin mass = word_mass @ is_kin, of `at_once` numbers at
+    most where a head and permutation allow it, so that they stay in the processor's cache.
     """
     generator = np.random.default_rng(seed)
     labels = np.asarray(survey.prompts.words.category_of_word)
@@ -41,16 +42,19 @@ def permuted_label_scores(
         related = permuted == permuted[:, [word]]
         related[:, word] = False
         is_kin = torch.from_numpy(related.T.astype(np.float32))
-        mass, seen, fallback = word_mass[:, rows], counts[rows], first[:, rows, None]
-        for start in range(0, n, at_once):
-            chosen = slice(start, start + at_once)
-            batch = is_kin[:, chosen]
+        mass, seen = word_mass[:, rows], counts[rows]
+        fallback = first[:, rows, None] if with_bos else torch.ones(len(survey.heads), 1, 1)
+        some = min(n, 256)
+        n_heads = max(1, at_once // (len(rows) * some))
+        for drawn in torch.arange(n).split(some):
+            batch = is_kin[:, drawn]
             without_kin = (seen @ batch == 0).float()
             if not with_bos:
-                n_rows[chosen] += (1 - without_kin).double().sum(0)
-            # Without kin the kin mass is exactly 0: BOS is the target, or without BOS ln 1 adds nothing.
-            target = (mass @ batch).addcmul_(fallback if with_bos else torch.ones(1, 1, 1), without_kin)
-            totals[:, chosen] -= target.clamp_min_(SCORE_FLOOR).log_().sum(1).double()
+                n_rows[drawn] += (1 - without_kin).double().sum(0)
+            for heads in torch.arange(len(survey.heads)).split(n_heads):
+                # Without kin the kin mass is exactly 0: BOS is the target, or without BOS ln 1 adds nothing.
+                target = (mass[heads] @ batch).addcmul_(fallback[heads], without_kin)
+                totals[heads[:, None], drawn] -= target.clamp_min_(SCORE_FLOOR).log_().sum(1).double()
     return (totals / n_rows).T.contiguous().numpy()
 
 

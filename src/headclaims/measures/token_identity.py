@@ -10,6 +10,7 @@ Axes: `pair` all (query, key ≤ query) of words, prompt after prompt; `cell` pa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -28,6 +29,7 @@ class TokenPairs:
     """The places of all pairs (prompt, query, key) that stand in a cell, and each cell's category of the query word."""
 
     n_prompts: int
+    length: int
     prompt: Int[np.ndarray, " pair"]
     query: Int[np.ndarray, " pair"]
     key: Int[np.ndarray, " pair"]
@@ -56,12 +58,37 @@ class TokenPairs:
         category = np.asarray(prompts.words.category_of_word)[distinct[again] // 2 // n_words]
         return cls(
             len(prompts),
+            prompts.length,
             prompt[chosen],
             query[chosen],
             key[chosen],
             renumbered[cell[chosen]],
             category,
         )
+
+    @cached_property
+    def row(self) -> Int[np.ndarray, " pair"]:
+        """Place of each pair's query among all [prompt, query]."""
+        return self.prompt * self.length + self.query
+
+    @cached_property
+    def place(self) -> Int[np.ndarray, " pair"]:
+        """Place of each pair among all [prompt, query, key]."""
+        return self.row * self.length + self.key
+
+    @cached_property
+    def counts(self) -> Float[np.ndarray, "prompt cell"]:
+        """Number of pairs of each prompt and cell."""
+        return self.summed(np.ones(len(self.cell)))
+
+    def summed(self, values: Float[np.ndarray, " pair"]) -> Float[np.ndarray, "prompt cell"]:
+        """Sum values by prompt and cell."""
+        shape = self.n_prompts, len(self.category)
+        return np.bincount(self._prompt_and_cell, values, minlength=shape[0] * shape[1]).reshape(shape)
+
+    @cached_property
+    def _prompt_and_cell(self) -> Int[np.ndarray, " pair"]:
+        return self.prompt * len(self.category) + self.cell
 
 
 @dataclass(frozen=True)
@@ -155,16 +182,10 @@ def identity_share(pairs: TokenPairs, pattern: Float[np.ndarray, "prompt query k
 
     Attention is not taken below 1e-12. Pairs of words seen once foretell nothing and are left out.
     """
-
-    def log(attention: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-        return np.asarray(np.log(np.maximum(attention, SCORE_FLOOR, dtype=np.float64)))
-
-    values = log(pattern[pairs.prompt, pairs.query, pairs.key]) - log(pattern[..., 0])[pairs.prompt, pairs.query]
+    values = _log(pattern.take(pairs.place)) - _log(pattern[..., 0]).take(pairs.row)
     values -= values.mean()  # R² takes no notice, and squares stay exact
-    shape = pairs.n_prompts, len(pairs.category)
-    place = pairs.prompt * shape[1] + pairs.cell
+    return IdentityShare(pairs, pairs.counts, pairs.summed(values), pairs.summed(np.square(values)))
 
-    def summed(weights: np.ndarray) -> np.ndarray:
-        return np.bincount(place, weights, minlength=shape[0] * shape[1]).reshape(shape)
 
-    return IdentityShare(pairs, summed(np.ones(len(values))), summed(values), summed(np.square(values)))
+def _log(attention: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    return np.asarray(np.log(np.maximum(attention, SCORE_FLOOR, dtype=np.float64)))

@@ -305,6 +305,22 @@ def test_a_tokenizer_that_is_none(folder: Path) -> None:
     refused(folder, "no readable model: .")
 
 
+def test_a_tokenizer_that_is_longest_at_a_word(folder: Path) -> None:
+    """A tokenizer compares the length of each text with it."""
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": "1024"}))
+    refused(folder, r"no readable model: a tokenizer that takes no text \(.+\)")
+
+
+def test_a_tokenizer_that_has_no_token_for_what_it_does_not_know(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"] = {"type": "WordLevel", "vocab": {"red": 0}, "unk_token": "[UNK]"}
+    content["added_tokens"] = []
+    path.write_text(json.dumps(content))
+    refused(folder, r"no readable model: a tokenizer that takes no text \(.+UNK.+\)")
+
+
 def test_a_model_that_is_no_decoder(tmp_path: Path) -> None:
     config = transformers.T5Config(vocab_size=len(TOKEN_IDS), d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=4)
     transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path)
