@@ -21,6 +21,7 @@ from headclaims.checkpoint.held import held_or
 from headclaims.checkpoint.interface import Capability, Checkpoint, Head, in_words
 from headclaims.errors import BadCheckpoint, BadInput, NotAssessable, OfAnotherSet
 from headclaims.prompts.words import WordLists
+from headclaims.vocabulary.where import walk_on
 
 MOST_AHEAD = 1e-3
 """Of a row of attention that may go to later positions, in arithmetic of any type."""
@@ -66,6 +67,7 @@ def open_workspace(
         arguments = settings.revision, check_device(settings.device), dtype, defaults.construction
         # A mutation changes the weights in place: what it changes is nobody else's.
         checkpoint = held_or(load, spec, *arguments) if settings.mutate is None else load(spec, *arguments)
+    walk_on(_tiles_device(settings.device))
     if checkpoint.attends_ahead > MOST_AHEAD:
         raise BadCheckpoint(
             f"{spec}: it attends to later positions, which get up to {checkpoint.attends_ahead:.2g} of a row; wanted a "
@@ -180,6 +182,13 @@ def check_device(name: str) -> str:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise BadInput(f"--device {name}: {str(error).splitlines()[0]}") from error
     return name
+
+
+def _tiles_device(name: str) -> torch.device:
+    """Return the device that tiles of scores are walked on: the first accelerator where a model is spread."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def _check_prompts(workspace: Workspace) -> None:

@@ -10,8 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from headclaims.audit.prepare import open_workspace
+from headclaims.audit.settings import Settings
 from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.circuit.scatter import Eigenspace
+from headclaims.claim.claim_set import ClaimSet
+from headclaims.tests.claims_run import SET
+from headclaims.vocabulary import cosine, where
+from headclaims.vocabulary import scores as sweeps
 from headclaims.vocabulary.on_device import DeviceSweep
 from headclaims.vocabulary.scores import Swept, _on_device, sweep, sweep_heads
 from headclaims.vocabulary.token_scores import TokenScores, mean_rotation
@@ -368,3 +374,25 @@ def test_what_cannot_be_swept_is_refused(change: dict[str, Any], message: str) -
     asked |= change
     with pytest.raises(ValueError, match=message):
         sweep(TokenScores(asked["queries"], asked["keys"], asked["own"]), asked["own_key"], asked["k"])
+
+
+def test_tiles_are_walked_where_the_model_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an accelerator by torch alone, which is forced here; an audit on the processor goes back to the kernels."""
+    by: list[str] = []
+    for name in ("_compiled", "_on_device"):
+        for module in (sweeps, cosine):
+            true = getattr(module, name)
+            monkeypatch.setattr(module, name, lambda *of, name=name, true=true: by.append(name) or true(*of))
+    monkeypatch.setattr(where, "_chosen", [where.PROCESSOR])
+    head, x = TokenScores(drawn(30, 3, seed=1).float(), drawn(30, 3, seed=2).float()), drawn(30, 4, seed=3).float()
+    results = []
+    for compiled in (None, False):
+        where.walk_on(torch.device("cpu"), compiled)
+        results.append((sweep(head, torch.arange(30), 3), cosine.similarity_curve(head, x)))
+    assert by == ["_compiled", "_compiled", "_on_device", "_on_device"]
+    (here, curve), (there, other) = results
+    assert here.keys.tolist() == there.keys.tolist()
+    assert curve.pairs.tolist() == other.pairs.tolist()
+    claim_set = ClaimSet.read(SET)
+    open_workspace(Settings(no_cache=True, checkpoint="planted"), claim_set.word_lists, claim_set.defaults)
+    assert where.place() == where.PROCESSOR

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from headclaims.circuit.head_score import capped
 from headclaims.threads import each_in_one_thread
-from headclaims.vocabulary import kernels
+from headclaims.vocabulary import kernels, on_device, where
 from headclaims.vocabulary.tiles import TILE
 from headclaims.vocabulary.token_scores import ROUNDING, TokenScores
 
@@ -24,6 +24,7 @@ N_BINS = round(2 / BIN_WIDTH) + 1
 PAIRS_IN_A_BIN = 50
 HIGH_QUANTILE = 0.9
 ROWS_AT_ONCE = 512
+LANES = 8
 
 
 def lower_edge(number: Int[np.ndarray, " bin"]) -> Float[np.ndarray, " bin"]:
@@ -84,13 +85,14 @@ class SimilarityCurve:
 
 
 def similarity_curve(
-    scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile: int = TILE[0]
+    scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile: int | None = None
 ) -> SimilarityCurve:
     """Add up the scores of all pairs of tokens by the cosine of their vectors, tile by tile, in 0.02-wide bins.
 
     Queries and keys of `scores` are those of the rows of `vectors`. As cosines are symmetric, half the tiles suffice.
     Bins are exactly those of float64 cosines (0 for a zero vector); sums are of float32 scores, in float64. Memory is
-    one more copy of the vectors, and a few tiles a thread.
+    one more copy of the vectors, and a few tiles a thread. It runs where `sweep` does, but on the processor where an
+    accelerator has no float64.
 
     Raises ValueError where queries, keys and vectors are not of the same tokens, or are not finite.
     """
@@ -99,16 +101,36 @@ def similarity_curve(
         raise ValueError(f"{len(scores.queries)} queries, {len(scores.keys)} keys, {n} vectors; wanted the same tokens")
     if not bool(vectors.isfinite().all()):
         raise ValueError("vectors hold a number that is not finite; wanted finite ones")
+    place = where.with_float64(scores.queries.device)
+    scores, vectors = scores.to(place.device), vectors.to(place.device)
     scores.rounding()  # raises ValueError where float32 cannot hold the scores
+    if place.compiled:
+        return _compiled(scores, vectors, tile or TILE[0])
+    return _on_device(scores, vectors, tile or on_device.TILE[0])
+
+
+def _unit(vectors: Float[Tensor, "token d_model"]) -> tuple[Float[Tensor, "token d_model"], Float[Tensor, " token"]]:
+    """Return the vectors' directions in float32, rounded from float64, and their lengths in float64."""
     norms = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64).clamp_min(1e-300)
-    unit = torch.empty(vectors.shape, dtype=torch.float32)
-    for rows in torch.arange(n).split(ROWS_AT_ONCE):
+    unit = torch.empty(vectors.shape, dtype=torch.float32, device=vectors.device)
+    for rows in torch.arange(len(vectors)).split(ROWS_AT_ONCE):
         unit[rows] = (vectors[rows].double() / norms[rows, None]).float()
+    return unit, norms
+
+
+def _rounding(d_model: int) -> float:
+    """Return by how much a cosine in float32 is off at most."""
+    return (d_model + 5) * ROUNDING * 1.01
+
+
+def _compiled(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile: int) -> SimilarityCurve:
+    """Compute the curve on the processor: torch computes each tile, and a compiled kernel folds it."""
+    n = len(vectors)
+    unit, norms = _unit(vectors)
     itself, queries, keys = scores.itself.numpy(), scores.queries.float(), scores.keys.float()
-    rounding = (vectors.shape[1] + 5) * ROUNDING * 1.01
 
     def strip(first_row: int) -> tuple[Float[np.ndarray, " bin"], Int[np.ndarray, " bin"], float]:
-        sums, pairs, squares = np.zeros(N_BINS), np.zeros(N_BINS, dtype=np.int64), 0.0
+        sums, pairs, squares = np.zeros((LANES, N_BINS)), np.zeros((LANES, N_BINS), dtype=np.int64), 0.0
         row = slice(first_row, first_row + tile)
         for first_column in range(first_row, n, tile):
             column = slice(first_column, first_column + tile)
@@ -127,12 +149,20 @@ def similarity_curve(
                 norms.numpy(),
                 itself,
                 1 / BIN_WIDTH,
-                rounding,
+                _rounding(vectors.shape[1]),
                 sums,
                 pairs,
             )
-        return sums, pairs, squares
+        return sums.sum(axis=0), pairs.sum(axis=0), squares
 
     parts = each_in_one_thread(strip, range(0, n, tile), "similarity")
     sums, pairs = sum((p[0] for p in parts), np.zeros(N_BINS)), sum((p[1] for p in parts), np.zeros(N_BINS, np.int64))
     return SimilarityCurve(sums, pairs, sum(part[2] for part in parts) / max(1, n * (n - 1)))
+
+
+def _on_device(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile: int) -> SimilarityCurve:
+    """Compute the curve with torch operators on the vectors' device, whichever that is."""
+    n, (unit, norms) = len(vectors), _unit(vectors)
+    folds = on_device.DeviceBins(scores, vectors, unit, norms, BIN_WIDTH, N_BINS, _rounding(vectors.shape[1]))
+    sums, pairs, squares = folds.run(tile)
+    return SimilarityCurve(sums.numpy(), pairs.numpy(), squares / max(1, n * (n - 1)))

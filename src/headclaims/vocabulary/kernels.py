@@ -22,9 +22,13 @@ config.CACHE_DIR = config.CACHE_DIR or str(cache_folder() / "kernels")
 CHUNK = 128
 """Number of scores processed together: they fit the first-level cache, and their counts are exact in float32."""
 LOG2_E = np.float32(1 / math.log(2))
-# 2^r on [0, 1): a polynomial of degree 6, fitted at Chebyshev nodes, with an error below 2e-8.
-_NODES = np.cos((np.arange(64) + 0.5) * np.pi / 64) / 2 + 0.5
-C0, C1, C2, C3, C4, C5, C6 = np.polynomial.Polynomial.fit(_NODES, 2.0**_NODES, 6).convert().coef.astype(np.float32)
+# 2^r = 1 + r·p(r) on [−1/2, 1/2]: p of degree 4, fitted at Chebyshev nodes; the relative error is below 2e-7.
+_NODES = np.cos((np.arange(64) + 0.5) * np.pi / 64) / 2
+_FITTED = np.polynomial.Polynomial.fit(_NODES, (2.0**_NODES - 1) / _NODES, 4, w=np.abs(_NODES) * 2.0**-_NODES)
+C1, C2, C3, C4, C5 = _FITTED.convert().coef.astype(np.float32)
+ONE_IN_EXPONENT = np.float32(2**23)
+"""By how much the bits of a float32, read as an integer, grow from one power of 2 to the next."""
+EXPONENT_OF_ONE = np.float32(127)
 SMALLEST_EXPONENT = np.float32(-126)
 # The compiler may reorder sums and fuse a product with a sum; all numbers are finite.
 FAST = {"nnan", "ninf", "nsz", "contract", "reassoc"}
@@ -59,14 +63,18 @@ def own_products(queries: Any, keys: Any, own_key: Any) -> Any:
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
-def _counts(s: Any, low: Any, high: Any) -> Any:
-    """Return the highest score, the number of scores above `high`, and the number not below `low`."""
-    highest, above, not_below = s[0], np.float32(0), np.float32(0)
-    for j in range(s.shape[0]):
-        highest = max(highest, s[j])
-        above += np.float32(1) if s[j] > high else np.float32(0)
-        not_below += np.float32(1) if s[j] >= low else np.float32(0)
-    return highest, above, not_below
+def _counts(s: Any, start: Any, n: Any, low: Any, high: Any, entry: Any) -> Any:
+    """Return the number of scores above `high`, the number not below `low`, and the number above `entry`.
+
+    Counts are what the compiler does for many scores at once; of a highest score it makes a loop.
+    """
+    above, not_below, entering = np.float32(0), np.float32(0), np.float32(0)
+    for step in range(n):
+        j = start + np.uintp(step)
+        above += np.float32(s[j] > high)
+        not_below += np.float32(s[j] >= low)
+        entering += np.float32(s[j] > entry)
+    return above, not_below, entering
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
@@ -75,10 +83,10 @@ def _sum_of_exponentials(s: Any, peak: Any) -> Any:
     total = np.float32(0)
     for j in range(s.shape[0]):
         y = max((s[j] - peak) * LOG2_E, SMALLEST_EXPONENT)
-        whole = np.floor(y)
+        whole = np.rint(y)
         r = y - whole
-        power = C0 + r * (C1 + r * (C2 + r * (C3 + r * (C4 + r * (C5 + r * C6)))))
-        total += power * _float_of_bits(np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)))
+        power = np.float32(1) + r * (C1 + r * (C2 + r * (C3 + r * (C4 + r * C5))))
+        total += power * _float_of_bits(np.int32((whole + EXPONENT_OF_ONE) * ONE_IN_EXPONENT))
     return total
 
 
@@ -99,6 +107,16 @@ def _insert(scores: Any, keys: Any, score: float, key: int) -> None:
         scores[place], keys[place] = scores[place - 1], keys[place - 1]
         place -= 1
     scores[place], keys[place] = score, key
+
+
+@njit(nogil=True, cache=True)
+def _entry(lowest: float, rounding: float) -> Any:
+    """Return the float32 above which a key may enter the best: one with an equal score may too, if there is rounding.
+
+    Without rounding a key with an equal score cannot, as it comes later.
+    """
+    entry = np.float32(lowest - rounding)
+    return entry if rounding == 0 else np.nextafter(entry, np.float32(-np.inf))
 
 
 @njit(nogil=True, cache=True)
@@ -135,37 +153,78 @@ def fold(
         if first_key <= own_key[i] < first_key + n:
             tile[r, own_key[i] - first_key] = np.float32(own[i])
         low, high = np.float32(own[i] - rounding[i]), np.float32(own[i] + rounding[i])
-        # Without rounding, a key with an equal score cannot enter the best, as it comes later.
         exactly = rounding[i] == 0
-        entry_score = np.float32(best[i, k - 1] - rounding[i])
+        entry = _entry(best[i, k - 1], rounding[i])
+        row = tile[r]
         for start in range(0, n, CHUNK):
-            s = tile[r, start : min(start + CHUNK, n)]
-            highest, sure, possible = _counts(s, low, high)
+            stop = min(start + CHUNK, n)
+            sure, possible, entering = _counts(row, np.uintp(start), stop - start, low, high, entry)
             above[i] += int(sure)
             if possible > sure:
-                for j in range(s.shape[0]):
-                    key = first_key + start + j
-                    if low <= s[j] <= high and key != own_key[i]:
+                for j in range(start, stop):
+                    key = first_key + j
+                    if low <= row[j] <= high and key != own_key[i]:
                         exact = own[i] if exactly else product(queries[i], keys[key])
                         above[i] += int(exact > own[i] or (exact == own[i] and key < own_key[i]))
-            if highest > entry_score or (highest == entry_score and not exactly):
-                for j in range(s.shape[0]):
-                    if s[j] > entry_score or (s[j] == entry_score and not exactly):
-                        key = first_key + start + j
+            if entering > 0:
+                # A score above the peak, which is as high as the best up to rounding, is one of these.
+                highest = peak[i]
+                for j in range(start, stop):
+                    if row[j] > entry:
+                        highest = max(highest, np.float64(row[j]))
+                        key = first_key + j
                         exact = own[i] if key == own_key[i] else product(queries[i], keys[key])
                         if exact > best[i, k - 1]:
                             _insert(best[i], which[i], exact, key)
-                            entry_score = np.float32(best[i, k - 1] - rounding[i])
-            if highest > peak[i]:
-                if cap > 0:
-                    total[i] *= math.exp(cap * (math.tanh(peak[i] / cap) - math.tanh(highest / cap)))
-                else:
-                    total[i] *= math.exp(peak[i] - highest)
-                peak[i] = highest
+                            entry = _entry(best[i, k - 1], rounding[i])
+                if highest > peak[i]:
+                    if cap > 0:
+                        total[i] *= math.exp(cap * (math.tanh(peak[i] / cap) - math.tanh(highest / cap)))
+                    else:
+                        total[i] *= math.exp(peak[i] - highest)
+                    peak[i] = highest
+        if n > 0:
+            s = tile[r, :n]
             if cap > 0:
                 total[i] += _sum_of_capped(s, peak[i], cap)
             else:
                 total[i] += _sum_of_exponentials(s, np.float32(peak[i]))
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def _dot(x: Any, y: Any) -> float:
+    """Compute Σ x_i y_i in float64, summed in any order: ten times as fast as `product`, and as good but for ties."""
+    total = 0.0
+    for i in range(x.shape[0]):
+        total += np.float64(x[i]) * np.float64(y[i])
+    return total
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def _place(
+    cosines: Any,
+    forward: Any,
+    backward: Any,
+    own: float,
+    itself: Any,
+    per_unit: Any,
+    margin: Any,
+    number: Any,
+    both: Any,
+) -> float:
+    """Find each pair's bin (`number`, −1 where it is in doubt) and what it adds (`both`); return Σ s² over both scores.
+
+    The pairs are of one query with successive keys, whose scores with themselves are `own` and `itself`.
+    """
+    squares = 0.0
+    for c in range(cosines.shape[0]):
+        place = (cosines[c] + np.float32(1)) * per_unit
+        whole = np.int32(place)
+        beyond = place - np.float32(whole)
+        number[c] = whole if margin <= beyond <= np.float32(1) - margin else np.int32(-1)
+        both[c] = (forward[c] - own) + (backward[c] - itself[c])
+        squares += np.float64(forward[c]) * forward[c] + np.float64(backward[c]) * backward[c]
+    return squares
 
 
 @njit(nogil=True, cache=True)
@@ -187,22 +246,39 @@ def fold_bins(
 
     `forward[i, j]` is the score of query i with key j, `backward[i, j]` that of query j with key i; from each, the
     query's score with itself is subtracted. A cosine in float32 is off by at most `rounding`: that close to the edge of
-    a bin it is computed again in float64.
+    a bin it is computed again in float64. `sums` and `pairs` [lane, bin] are to be added up over lanes: most successive
+    pairs fall into the same few bins, and are added in different lanes so that none waits for the one before.
     """
     squares = 0.0
-    last = sums.shape[0] - 1
+    lanes, last = sums.shape[0], sums.shape[1] - 1
+    # A place among the bins, of numbers up to 2·per_unit, is computed in float32 in two steps.
+    margin = np.float32(rounding * per_unit + 4 * per_unit * 2.0**-23)
+    number, both = np.empty(cosines.shape[1], dtype=np.int32), np.empty(cosines.shape[1])
     for r in range(cosines.shape[0]):
         i = first_row + r
-        for c in range(max(0, i + 1 - first_column), cosines.shape[1]):
-            j = first_column + c
-            place = (np.float64(cosines[r, c]) + 1) * per_unit
-            number = int(place)
-            if place - number < rounding * per_unit or number + 1 - place < rounding * per_unit:
-                exact = product(rows[i], rows[j]) / norms[i] / norms[j]
+        start = max(0, i + 1 - first_column)
+        n = cosines.shape[1] - start
+        if n <= 0:
+            continue
+        squares += _place(
+            cosines[r, start:],
+            forward[r, start:],
+            backward[r, start:],
+            itself[i],
+            itself[first_column + start : first_column + start + n],
+            np.float32(per_unit),
+            margin,
+            number,
+            both,
+        )
+        for c in range(n):
+            place = int(number[c])
+            if place < 0:
+                j = first_column + start + c
+                exact = _dot(rows[i], rows[j]) / norms[i] / norms[j]
                 # Equal vectors have cosine 1 up to rounding.
-                place = (min(max(exact, -1.0), 1.0) + 1) * per_unit + 1e-9
-                number = last if exact > 1 - 1e-9 else int(place)
-            sums[number] += (forward[r, c] - itself[i]) + (backward[r, c] - itself[j])
-            pairs[number] += 2
-            squares += np.float64(forward[r, c]) ** 2 + np.float64(backward[r, c]) ** 2
+                place = last if exact > 1 - 1e-9 else int((min(max(exact, -1.0), 1.0) + 1) * per_unit + 1e-9)
+            lane = c % lanes
+            sums[lane, place] += both[c]
+            pairs[lane, place] += 2
     return squares

@@ -27,6 +27,8 @@ TILE = (4096, 8192)
 """Queries by keys: 128 MiB of float32, enough to keep an accelerator busy."""
 SPARE = 16
 """Candidates beyond the k that were asked for."""
+PAIRS_AT_ONCE = 2**15
+"""Pairs of tokens whose cosines are computed in float64 together."""
 
 
 @contextmanager
@@ -164,6 +166,76 @@ class DeviceSweep:
                     part[some.to(part.device)] = found
         every = Swept(*(part.cpu() for part in whole))
         return every._replace(scores=capped_seen(every.scores, self.scores.cap))
+
+
+@dataclass
+class DeviceBins:
+    """Sums of a head's scores by bins of the tokens' cosines (`vocabulary.cosine`), on the vectors' device.
+
+    A cosine that float32 may put into the wrong bin, as it is off by up to `rounding`, is computed again in float64.
+    Each row adds into bins of its own, so that rows don't wait for one another.
+    """
+
+    scores: TokenScores
+    vectors: Float[Tensor, "token d_model"]
+    unit: Float[Tensor, "token d_model"]
+    norms: Float[Tensor, " token"]
+    width: float
+    n_bins: int
+    rounding: float
+
+    def __post_init__(self) -> None:
+        self.device = self.vectors.device
+        self.itself = self.scores.itself
+        self.queries, self.keys = (part.float() for part in (self.scores.queries, self.scores.keys))
+        # A place among the bins, of numbers up to 2/width, is computed in float32 in two steps.
+        self.margin = self.rounding / self.width + 4 / self.width * torch.finfo(torch.float32).eps
+
+    def run(self, tile: int) -> tuple[Float[Tensor, " bin"], Int[Tensor, " bin"], float]:
+        """Add up all pairs i < j, both scores of each; return sums and numbers by bin, and Σ s², on the processor."""
+        n = len(self.vectors)
+        # The bin after the last takes what is no pair, or in doubt.
+        sums = torch.zeros(min(tile, n), self.n_bins + 1, dtype=torch.float64, device=self.device)
+        pairs, squares = torch.zeros_like(sums, dtype=torch.int64), torch.zeros_like(sums[0, 0])
+        with _whole_float32():
+            for rows in torch.arange(n, device=self.device).split(tile):
+                doubtful = []
+                for columns in torch.arange(int(rows[0]), n, device=self.device).split(tile):
+                    place = (self.unit[rows] @ self.unit[columns].T + 1) / self.width
+                    forward, backward = self._scores(rows, columns)
+                    number = place.floor()
+                    beyond, is_pair = place - number, columns > rows[:, None]
+                    sure = is_pair & (beyond >= self.margin) & (beyond <= 1 - self.margin)
+                    number = torch.where(sure, number, self.n_bins).long()
+                    both = (forward.double() - self.itself[rows, None]) + (backward.double() - self.itself[columns])
+                    sums[: len(rows)].scatter_add_(1, number, both)
+                    pairs[: len(rows)].scatter_add_(1, number, torch.full_like(number, 2))
+                    squares += torch.where(is_pair, forward.square() + backward.square(), 0).sum(dtype=torch.float64)
+                    doubtful.append(is_pair & ~sure)
+                row, column = torch.cat(doubtful, dim=1).nonzero(as_tuple=True)
+                for some in torch.arange(len(row), device=self.device).split(PAIRS_AT_ONCE):
+                    self._again(rows[row[some]], rows[0] + column[some], sums[0], pairs[0])
+        return sums[:, :-1].sum(dim=0).cpu(), pairs[:, :-1].sum(dim=0).cpu(), float(squares)
+
+    def _scores(
+        self, rows: Int[Tensor, " row"], columns: Int[Tensor, " column"]
+    ) -> tuple[Float[Tensor, "row column"], Float[Tensor, "row column"]]:
+        """Return the scores of rows as queries with columns as keys, and of columns as queries with rows as keys."""
+        products = self.queries[rows] @ self.keys[columns].T, self.keys[rows] @ self.queries[columns].T
+        return capped(products[0], self.scores.cap), capped(products[1], self.scores.cap)
+
+    def _again(
+        self, i: Int[Tensor, " pair"], j: Int[Tensor, " pair"], sums: Float[Tensor, " bin"], pairs: Int[Tensor, " bin"]
+    ) -> None:
+        """Add pairs to bins, in place, all of it in float64."""
+        cosines = (self.vectors[i].double() * self.vectors[j].double()).sum(dim=1) / self.norms[i] / self.norms[j]
+        # Equal vectors have cosine 1 up to rounding.
+        place = ((cosines.clamp(-1, 1) + 1) / self.width + 1e-9).long()
+        number = torch.where(cosines > 1 - 1e-9, self.n_bins - 1, place)
+        for one, other in ((i, j), (j, i)):
+            products = (self.queries[one].double() * self.keys[other].double()).sum(dim=1)
+            sums.index_add_(0, number, capped(products, self.scores.cap) - self.itself[one])
+        pairs.index_add_(0, number, torch.full_like(number, 2))
 
 
 def _in_order(

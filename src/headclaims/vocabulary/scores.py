@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from headclaims.vocabulary import kernels, on_device, tiles
+from headclaims.vocabulary import kernels, on_device, tiles, where
 from headclaims.vocabulary.on_device import DeviceSweep, capped_seen
 from headclaims.vocabulary.token_scores import Swept, TokenScores
 
@@ -43,10 +43,15 @@ def sweep_heads(
     causal: bool = False,
     tile: tuple[int, int] | None = None,
 ) -> list[Swept]:
-    """Run `sweep` for several heads over the same tokens, with their work shared among the threads."""
+    """Run `sweep` for several heads over the same tokens, with their work shared among the threads.
+
+    It runs where the factors are, or, if that is the processor, where `vocabulary.where` says.
+    """
+    place = where.place(heads[0].queries.device) if heads else where.PROCESSOR
+    heads = [scores.to(place.device) for scores in heads]
     for scores in heads:
         _check(scores, own_key, k)
-    if all(scores.queries.device.type == "cpu" for scores in heads):
+    if place.compiled:
         return _compiled(heads, own_key, k, causal, tile or tiles.TILE)
     return [_on_device(scores, own_key, k, causal, tile) for scores in heads]
 
@@ -77,17 +82,15 @@ def _compiled(
             "peak": torch.full((n,), -torch.inf, dtype=torch.float64),
             "total": torch.zeros(n, dtype=torch.float64),
         }
-        folds.append((factors, own, scores.rounding().numpy(), results))
+        arrays = [results[name].numpy() for name in ("best", "which", "above", "peak", "total")]
+        folds.append((results, (*factors, places, own, scores.rounding().numpy(), causal, scores.cap or 0.0, *arrays)))
 
     def fold(head: int, first_row: int, first_key: int, products: Tensor) -> None:
-        factors, own, rounding, results = folds[head]
-        arrays = [results[name].numpy() for name in ("best", "which", "above", "peak", "total")]
-        cap = heads[head].cap or 0.0
-        kernels.fold(products.numpy(), first_row, first_key, *factors, places, own, rounding, causal, cap, *arrays)
+        kernels.fold(products.numpy(), first_row, first_key, *folds[head][1])
 
     tiles.walk([(scores.queries, scores.keys) for scores in heads], fold, tile, own_key if causal else None)
     swept = []
-    for (*_, r), scores in zip(folds, heads, strict=True):
+    for (r, _), scores in zip(folds, heads, strict=True):
         best, peak = capped_seen(r["best"], scores.cap), capped_seen(r["peak"], scores.cap)
         swept.append(Swept(r["which"], best, r["above"], peak + r["total"].log()))
     return swept

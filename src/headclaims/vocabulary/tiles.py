@@ -10,8 +10,8 @@ from torch import Tensor
 
 from headclaims.threads import each_in_one_thread
 
-TILE = (256, 1024)
-"""Queries by keys: 1 MiB of float32, in the second- or third-level cache."""
+TILE = (512, 2048)
+"""Queries by keys: 4 MiB of float32, in the second- or third-level cache."""
 Fold = Callable[[int, int, int, Float[Tensor, "row column"]], None]
 
 

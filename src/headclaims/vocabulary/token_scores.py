@@ -132,6 +132,11 @@ class TokenScores:
             right = torch.cat([right, torch.ones_like(of_key)[:, None], of_key[:, None]], dim=1)
         return cls(left * circuit.scale, right)
 
+    def to(self, device: torch.device) -> TokenScores:
+        """Return the same scores with their factors on a device."""
+        own = None if self.own is None else self.own.to(device)
+        return TokenScores(self.queries.to(device), self.keys.to(device), own, self.cap)
+
     @property
     def itself(self) -> Float[Tensor, " token"]:
         """Scores of tokens with themselves, in float64; raises ValueError unless queries and keys are as many."""
@@ -158,11 +163,13 @@ class TokenScores:
         It is 0 where the query or all keys are zero, and its own score is. Raises ValueError where a number is not
         finite, or float32 cannot hold the factors or their products.
         """
-        for name in ("queries", "keys", "own"):
-            tensor = getattr(self, name)
-            if tensor is not None and not bool(tensor.float().isfinite().all()):
-                raise ValueError(f"{name} hold a number that is not finite; wanted finite ones that float32 holds")
         queries, keys = (_norms(part) for part in (self.queries, self.keys))
+        for name, sizes in (("queries", queries), ("keys", keys), ("own", self.own)):
+            # No number is larger than its row's norm, which is NaN where a number is.
+            if sizes is None or not len(sizes) or float(sizes.abs().max()) <= torch.finfo(torch.float32).max:
+                continue
+            if not bool(getattr(self, name).float().isfinite().all()):
+                raise ValueError(f"{name} hold a number that is not finite; wanted finite ones that float32 holds")
         largest = float(keys.max()) if len(keys) else 0.0
         size = queries * largest
         if self.own is not None:
