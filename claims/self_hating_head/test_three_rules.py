@@ -73,14 +73,13 @@ def test_kin_evenly(claim, templates, surveyed, target):
 
 
 @pytest.mark.claim("identity-explains-scores")
-def test_identity_explains_scores(claim, audit, templates, surveyed, target):
+def test_identity_explains_scores(claim, audit, templates, target):
     """Which two words a score is between tells at least four fifths of the variance of scores."""
-    pairs = TokenPairs.of(surveyed.prompts)
     on_templates = assessed(templates.patterns, lambda drawn: identity_share(TokenPairs.of(drawn[0]), drawn[1]).value)
     claim.check(
         "r_squared",
-        identity_share(pairs, audit.attention(target)),
-        nulls=[audit.nulls.other_heads(lambda head: identity_share(pairs, audit.attention(head)))],
+        audit.identity.share(target),
+        nulls=[audit.nulls.other_heads(audit.identity.value)],
         variants=[claim.variant(name, "r_squared", value) for name, value in on_templates.items()],
     )
 

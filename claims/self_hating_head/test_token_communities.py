@@ -7,7 +7,7 @@ from headclaims import Threshold, TokenGraph, VariantResult, agreements
 
 
 @pytest.mark.claim("communities-are-semantic")
-def test_communities_are_semantic(claim, attended):
+def test_communities_are_semantic(claim, audit, attended):
     """Communities agree with categories more than permuted labels do at their 95th percentile."""
     found, permuted = attended.communities, attended.permuted_labels
     first = found[0]
@@ -17,10 +17,10 @@ def test_communities_are_semantic(claim, attended):
     def above(values):
         return Threshold(stated.relation, float(np.quantile(values, stated.value)))
 
-    ami, by_seed = agreements(found, attended.labels)
+    ami, by_seed = agreements(found, attended.labels, audit.cache)
     variants = []
     if attended.words is not None:
-        of_words = agreements(found, attended.words)[0].value
+        of_words = agreements(found, attended.words, audit.cache)[0].value
         variants = [VariantResult("no digits", of_words, above(attended.permuted_words).holds(of_words))]
     claim.check(
         "ami",

@@ -16,6 +16,7 @@ from torch import Tensor
 from headclaims.audit import token_map
 from headclaims.audit.ablations import Ablations
 from headclaims.audit.graph import Attended, attended, recorded_kin
+from headclaims.audit.identity import Identity
 from headclaims.audit.memory import memory_in_words
 from headclaims.audit.nulls import Nulls
 from headclaims.audit.repeats import Repeats
@@ -128,6 +129,11 @@ class Audit:
         the evidence lacks the head's attention.
         """
         return self.workspace.attention(head)
+
+    @property
+    def identity(self) -> Identity:
+        """How far token identity foretells the scores of each head."""
+        return self.workspace.identity
 
     @property
     def survey(self) -> Survey:

@@ -84,7 +84,7 @@ def token_maps(audit: Audit) -> dict[Variant, TokenMap]:
 def vocabulary_curve(audit: Audit) -> SimilarityCurve | None:
     """Return scores by cosine similarity over the vocabulary; None where the claim beside it isn't assessed.
 
-    Of a vocabulary of more than 65,536 tokens they are over 16,384 drawn by seed.
+    Of a vocabulary of more than 32,768 tokens they are over 16,384 drawn by seed.
     """
     if audit.settings.verdicts_only or "common" in audit.sets.missing:
         return None

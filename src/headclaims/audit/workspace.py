@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from headclaims.audit.identity import FEWEST_AT_ONCE, MOST_AT_ONCE, Identity
 from headclaims.audit.settings import Settings
 from headclaims.audit.spectra import AllSpectra, all_spectra
 from headclaims.audit.token_sets import Sets
@@ -31,10 +32,6 @@ from headclaims.prompts.category import (
 )
 from headclaims.prompts.repeated import COPY, plain_tokens, recorded_marks
 from headclaims.prompts.words import WordList, WordLists
-
-FEWEST_AT_ONCE = 8
-MOST_AT_ONCE = 2**28
-"""Numbers of patterns that are held in memory for all layers at once; beyond, one layer at a time."""
 
 
 @dataclass(eq=False)
@@ -237,6 +234,11 @@ class Workspace:
         at_once = self.checkpoint.sizes.prompts_at_once(self.prompts.length, FEWEST_AT_ONCE)
         batches = track(self.tokens.split(at_once), "attention")
         return np.concatenate([patterns_of(self.checkpoint.run(some, record=names), heads) for some in batches], axis=1)
+
+    @cached_property
+    def identity(self) -> Identity:
+        """How far token identity foretells heads' scores."""
+        return Identity(self)
 
     @cached_property
     def spectra(self) -> AllSpectra:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,7 +132,7 @@ def _fingerprint(block: Any) -> str:
     raw = _raw_qk(block)
     if raw is None:
         parameters = {name: parameter.detach() for name, parameter in block.named_parameters()}
-        return digest("layer", 1, parameters)
+        return digest("layer", 1, parameters, hashlib.sha256)
     return raw.fingerprint()
 
 

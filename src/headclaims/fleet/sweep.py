@@ -26,6 +26,8 @@ from headclaims.record.reading import read_record
 from headclaims.record.record import RECORD_FILE
 
 FAILURE_FILE, DONE_FILE = "failure.json", "done"
+OF_MODEL = ("checkpoint", "revision", "step", "dtype", "device", "mutate")
+"""Settings by which a worker has to load another model than the one it holds."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,21 @@ def _outcome(future: Any) -> Outcome | None:
     return found
 
 
+def by_model(jobs: Sequence[Job]) -> list[Job]:
+    """Return audits in an order in which those of one model follow each other, in the plan's order otherwise."""
+    first: dict[tuple[str, ...], int] = {}
+    models = [tuple(str(job.about.get(key)) for key in OF_MODEL) for job in jobs]
+    for place, model in enumerate(models):
+        first.setdefault(model, place)
+    return [job for _, job in sorted(zip(models, jobs, strict=True), key=lambda pair: first[pair[0]])]
+
+
 def sweep(plan: Plan, scheduler: str | None = None, n: int = PROCESSORS) -> tuple[int, int]:
-    """Run what is left of a plan; how many audits that was, and how many of the plan were done before."""
-    todo = [job for job in plan.jobs if not is_done(plan.report_dir / job.name)]
+    """Run what is left of a plan, one model after the other; returns how many audits that was, and how many were done.
+
+    A worker holds the model that it loaded last, and what audits of one model have in common is computed once.
+    """
+    todo = [job for job in by_model(plan.jobs) if not is_done(plan.report_dir / job.name)]
     before = len(plan.jobs) - len(todo)
     if todo:
         _check_folder(plan.report_dir)

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from scipy import special
 from torch import Tensor
 
+from headclaims.cache import Cache, kept
 from headclaims.errors import NotAssessable
 from headclaims.measures.top_attended import form, memberships, merged
 from headclaims.prompts.words import WordList
@@ -93,21 +94,30 @@ def labels(texts: Sequence[str], lists: Sequence[WordList]) -> dict[int, str]:
 
 
 def agreements(
-    by_seed: Int[np.ndarray, "seed token"], label: Mapping[int, str]
+    by_seed: Int[np.ndarray, "seed token"], label: Mapping[int, str], cache: Cache | None = None
 ) -> tuple[Within, Float[np.ndarray, " seed"]]:
     """Return the median over seeds of the `agreement`, with an interval over categories, and that of each seed.
 
     A category is left out with all its tokens; the communities, which are of all tokens, stay. Raises NotAssessable
     where the extra is missing.
     """
+    arrays = (cache or Cache(None)).call(agreement_arrays, by_seed, label)
+    each, left_out = arrays["each"], np.median(arrays["left_out"], axis=1)
+    return Within(OverUnits("categories", float(np.median(each)), left_out), -1.0, 1.0), each
+
+
+@kept("agreements", version=1)
+def agreement_arrays(
+    by_seed: Int[np.ndarray, "seed token"], label: Mapping[int, str]
+) -> dict[str, Float[np.ndarray, "*axes"]]:
+    """Return the `agreement` of each seed, and [category, seed] that without each category."""
     categories = _categories(label)
     tables = [_table(_members(community, label), categories) for community in by_seed]
-    each = np.array([_agreement(table) for table in tables])
     left_out = [
-        np.median([_agreement(np.delete(table, category, axis=0)) for table in tables])
+        [_agreement(np.delete(table, category, axis=0)) for table in tables]
         for category in dict.fromkeys(categories.tolist())
     ]
-    return Within(OverUnits("categories", float(np.median(each)), np.array(left_out)), -1.0, 1.0), each
+    return {"each": np.array([_agreement(table) for table in tables]), "left_out": np.array(left_out)}
 
 
 def agreement(community: Int[np.ndarray, " token"], label: Mapping[int, str]) -> float:

@@ -22,12 +22,12 @@ from headclaims.vocabulary.scores import sweep, sweep_heads
 from headclaims.vocabulary.token_scores import TokenScores
 
 TOP = 10
-WHOLE_UP_TO, DRAWN = 2**16, 2**14
+WHOLE_UP_TO, DRAWN = 2**15, 2**14
 """The largest vocabulary that is taken whole where that takes long, and how many tokens of a larger one are drawn."""
 
 
 def drawn_tokens(n: int, seed: int) -> Int[Tensor, " token"] | None:
-    """Return 16,384 tokens of a vocabulary of n drawn by seed, ascending; None for one of 65,536 or fewer."""
+    """Return 16,384 tokens of a vocabulary of n drawn by seed, ascending; None for one of 32,768 or fewer."""
     if n <= WHOLE_UP_TO:
         return None
     return torch.from_numpy(np.sort(np.random.default_rng([seed, 8]).permutation(n)[:DRAWN]))
@@ -80,7 +80,7 @@ class Probes:
     def rivals(self, seed: int) -> Int[Tensor, " key"] | None:
         """Return the tokens among which heads of a null population have their highest keys, ascending; None for all.
 
-        Of a vocabulary of more than 65,536 tokens they are all members of categories, the probes with their variants,
+        Of a vocabulary of more than 32,768 tokens they are all members of categories, the probes with their variants,
         and 16,384 drawn by seed: embedding all for every layer would take most of an audit.
         """
         drawn = drawn_tokens(len(self.form_of), seed)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,12 @@ from headclaims.progress import onto_terminal
 from headclaims.refusal import refusal
 
 
+@cache
+def _spare_imports() -> None:
+    """Take what was imported and loaded out of garbage collections, once: pytest's last two would look through it."""
+    gc.freeze()
+
+
 def begin(config: pytest.Config, folders: Sequence[Path]) -> int | None:
     """Open a session over claim sets, or print one line and return status 2."""
     onto_terminal()
@@ -41,6 +49,7 @@ def begin(config: pytest.Config, folders: Sequence[Path]) -> int | None:
         # Whatever goes wrong before claims run: whose fault it is says the log.
         print(refusal(error), file=sys.stderr)
         return 2
+    _spare_imports()
     config.pluginmanager.register(session, "headclaims-session")
     config.pluginmanager.register(Stages(session), "headclaims-stages")
     if not hasattr(config, "workerinput"):

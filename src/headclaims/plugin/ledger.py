@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -185,6 +186,9 @@ class Ledgers:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the records that are not yet, whatever happened, and settle the exit status."""
+        if "hypothesis" not in sys.modules and session.config.pluginmanager.has_plugin("hypothesispytest"):
+            # Its plugin would import it now, which takes half a second, to find that it has nothing to say.
+            session.config.pluginmanager.unregister(name="hypothesispytest")
         finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         for ledger in self.of.values():
             if ledger.entries and not ledger.is_written:

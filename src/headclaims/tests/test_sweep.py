@@ -18,7 +18,7 @@ import pytest
 from headclaims.checkpoint.planted.random_weights import random_folder
 from headclaims.cli import main
 from headclaims.fleet.plan import Job, Plan
-from headclaims.fleet.sweep import Outcome, failures, is_done, keep, records, run_job, sweep
+from headclaims.fleet.sweep import Outcome, by_model, failures, is_done, keep, records, run_job, sweep
 from headclaims.tests.claims_run import ROOT, SET, comparable, environment, read_record, run_claims
 from headclaims.tests.evidence_files import kin_attention, partial_weights, recorded_attention
 from headclaims.tests.record_schema import departures
@@ -361,3 +361,11 @@ def test_sweeping_nothing_new_starts_no_worker(evidence: Path, monkeypatch: pyte
     keep(plan.report_dir / plan.jobs[0].name, plan.jobs[0], Outcome({}, None))
     monkeypatch.setattr("headclaims.fleet.sweep.workers", None)
     assert sweep(plan) == (0, 1)
+
+
+def test_audits_of_one_model_follow_each_other() -> None:
+    """In the plan's order but for that: a worker holds one model."""
+    listed = [("a", 0, 1), ("b", 0, 1), ("a", 1, 1), ("b", 0, 0), ("a", 0, 0), ("c", 0, 0)]
+    jobs = [Job({"checkpoint": name, "step": step, "seed": seed}) for name, step, seed in listed]
+    found = [tuple(job.about.values()) for job in by_model(jobs)]
+    assert found == [("a", 0, 1), ("a", 0, 0), ("b", 0, 1), ("b", 0, 0), ("a", 1, 1), ("c", 0, 0)]
