@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from headclaims.audit.attention import all_fit, attention_of
 from headclaims.audit.templates import pattern_arrays
 from headclaims.cache import kept
-from headclaims.checkpoint.interface import Checkpoint, Head, pattern_name, patterns_of
+from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.errors import NotAssessable
 from headclaims.measures.token_identity import IdentityShare, TokenPairs, identity_share
-from headclaims.progress import track
 from headclaims.prompts.category import CategoryPrompts
 
 if TYPE_CHECKING:
     from headclaims.audit.workspace import Workspace
-
-FEWEST_AT_ONCE = 8
-MOST_AT_ONCE = 2**28
-"""Numbers of patterns that are held in memory for all layers at once; beyond, one layer at a time."""
 
 
 class Identity:
@@ -63,23 +59,12 @@ class Identity:
 @kept("identity-shares", version=1)
 def identity_shares(checkpoint: Checkpoint, prompts: CategoryPrompts, heads: tuple[Head, ...]) -> dict[str, np.ndarray]:
     """Return the share of each head, NaN where its scores do not vary."""
-    pairs, values = TokenPairs.of(prompts), []
-    for patterns in _by_layer(checkpoint, prompts, heads):
-        for pattern in patterns:
+    pairs, tokens, values = TokenPairs.of(prompts), torch.as_tensor(prompts.tokens), []
+    by_layer = [list(members) for _, members in groupby(heads, lambda head: head.layer)]
+    for members in [heads] if all_fit(prompts, len(heads)) else by_layer:
+        for pattern in attention_of(checkpoint, tokens, members):
             try:
                 values.append(identity_share(pairs, pattern).value)
             except NotAssessable:
                 values.append(np.nan)
     return {"share": np.array(values)}
-
-
-def _by_layer(checkpoint: Checkpoint, prompts: CategoryPrompts, heads: Sequence[Head]) -> Iterator[np.ndarray]:
-    """Yield patterns [head, prompt, query, key] of heads, ordered by layer, those of one layer at a time."""
-    tokens = torch.as_tensor(prompts.tokens).split(checkpoint.sizes.prompts_at_once(prompts.length, FEWEST_AT_ONCE))
-    by_layer = {head.layer: [other for other in heads if other.layer == head.layer] for head in heads}
-    together = len(heads) * prompts.word_at.size * prompts.length <= MOST_AT_ONCE
-    for layers in [list(by_layer)] if together else [[layer] for layer in by_layer]:
-        names = [pattern_name(layer) for layer in layers]
-        runs = [checkpoint.run(some, record=names) for some in track(tokens, "attention")]
-        for layer in layers:
-            yield np.concatenate([patterns_of(run, by_layer[layer]) for run in runs], axis=1)

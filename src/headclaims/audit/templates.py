@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
+from headclaims.audit.attention import attention_of
 from headclaims.cache import kept
-from headclaims.checkpoint.interface import Capability, Checkpoint, Head, pattern_name, patterns_of
+from headclaims.checkpoint.interface import Capability, Checkpoint, Head
 from headclaims.errors import NotAssessable
 from headclaims.measures.category_score import Survey, survey
 from headclaims.measures.three_rules import PairSurvey, survey_pairs
@@ -116,10 +117,7 @@ def surveyed_successions(audit: Audit, drawn: SuccessionPrompts) -> tuple[Survey
 def pattern_arrays(checkpoint: Checkpoint, prompts: CategoryPrompts, head: Head) -> dict[str, np.ndarray]:
     """Return a head's attention [prompt, query, key] on prompts."""
     tokens = torch.from_numpy(np.asarray(prompts.tokens))
-    names = [pattern_name(head.layer)]
-    at_once = checkpoint.sizes.prompts_at_once(prompts.length, FEWEST_AT_ONCE)
-    runs = [patterns_of(checkpoint.run(some, record=names), [head])[0] for some in tokens.split(at_once)]
-    return {"pattern": np.concatenate(runs)}
+    return {"pattern": attention_of(checkpoint, tokens, [head], FEWEST_AT_ONCE)[0]}
 
 
 @kept("pairs", version=3)

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headclaims.audit.identity import FEWEST_AT_ONCE, MOST_AT_ONCE, Identity
+from headclaims.audit.attention import FEWEST_AT_ONCE, all_fit, attention_of
+from headclaims.audit.identity import Identity
 from headclaims.audit.settings import Settings
 from headclaims.audit.spectra import AllSpectra, all_spectra
 from headclaims.audit.token_sets import Sets
 from headclaims.cache import Cache, kept
-from headclaims.checkpoint.interface import Capability, Checkpoint, Head, pattern_name, patterns_of
+from headclaims.checkpoint.interface import Capability, Checkpoint, Head
 from headclaims.circuit.effective_embedding import AblatedTerms, Variant, ablated_terms
 from headclaims.errors import BadInput, NotAssessable
 from headclaims.measures.category_score import Survey, survey
@@ -219,21 +220,14 @@ class Workspace:
                 pattern = self.checkpoint.recorded_attention(head, number)
                 place[: len(pattern), : len(pattern)] = pattern.numpy()
             return attention
-        if len(self.attention_heads) * prompts.word_at.size * prompts.length <= MOST_AT_ONCE:
+        if all_fit(prompts, len(self.attention_heads)):
             return self._attention_of_all[self.attention_heads.index(head)]
-        return self._attention_of([head])[0]
+        return attention_of(self.checkpoint, self.tokens, [head])[0]
 
     @cached_property
     def _attention_of_all(self) -> np.ndarray:
         """Patterns [head, prompt, query, key] of all heads, from runs of the model."""
-        return self._attention_of(self.attention_heads)
-
-    def _attention_of(self, heads: Sequence[Head]) -> np.ndarray:
-        """Run the model and return patterns [head, prompt, query, key]."""
-        names = [pattern_name(layer) for layer in sorted({head.layer for head in heads})]
-        at_once = self.checkpoint.sizes.prompts_at_once(self.prompts.length, FEWEST_AT_ONCE)
-        batches = track(self.tokens.split(at_once), "attention")
-        return np.concatenate([patterns_of(self.checkpoint.run(some, record=names), heads) for some in batches], axis=1)
+        return attention_of(self.checkpoint, self.tokens, self.attention_heads)
 
     @cached_property
     def identity(self) -> Identity:

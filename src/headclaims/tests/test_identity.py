@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 
-from headclaims.audit import identity
+from headclaims.audit import attention, identity
 from headclaims.audit.prepare import open_workspace
 from headclaims.audit.settings import Settings
 from headclaims.audit.workspace import Workspace
@@ -44,7 +44,7 @@ def test_every_head_s_share_is_that_of_its_attention(
 ) -> None:
     expected = by_transformers(workspace)
     if most is not None:
-        monkeypatch.setattr(identity, "MOST_AT_ONCE", most)
+        monkeypatch.setattr(attention, "MOST_AT_ONCE", most)
     assert len(expected) > 3
     for head, share in expected.items():
         assert workspace.identity.value(head) == pytest.approx(share, abs=1e-5), head

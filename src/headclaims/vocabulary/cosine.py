@@ -118,9 +118,12 @@ def _unit(vectors: Float[Tensor, "token d_model"]) -> tuple[Float[Tensor, "token
     return unit, norms
 
 
-def _rounding(d_model: int) -> float:
-    """Return by how much a cosine in float32 is off at most."""
-    return (d_model + 5) * ROUNDING * 1.01
+def _margin(d_model: int) -> float:
+    """Return by how many bins the place of a cosine in float32 is off at most.
+
+    The place, a number of up to 2/`BIN_WIDTH`, is computed from the cosine in float32, too, in two steps.
+    """
+    return ((d_model + 5) * ROUNDING * 1.01 + 4 * torch.finfo(torch.float32).eps) / BIN_WIDTH
 
 
 def _compiled(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile: int) -> SimilarityCurve:
@@ -149,7 +152,7 @@ def _compiled(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile
                 norms.numpy(),
                 itself,
                 1 / BIN_WIDTH,
-                _rounding(vectors.shape[1]),
+                _margin(vectors.shape[1]),
                 sums,
                 pairs,
             )
@@ -163,6 +166,6 @@ def _compiled(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile
 def _on_device(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile: int) -> SimilarityCurve:
     """Compute the curve with torch operators on the vectors' device, whichever that is."""
     n, (unit, norms) = len(vectors), _unit(vectors)
-    folds = on_device.DeviceBins(scores, vectors, unit, norms, BIN_WIDTH, N_BINS, _rounding(vectors.shape[1]))
+    folds = on_device.DeviceBins(scores, vectors, unit, norms, BIN_WIDTH, N_BINS, _margin(vectors.shape[1]))
     sums, pairs, squares = folds.run(tile)
     return SimilarityCurve(sums.numpy(), pairs.numpy(), squares / max(1, n * (n - 1)))

@@ -238,21 +238,19 @@ def fold_bins(
     norms: Any,
     itself: Any,
     per_unit: float,
-    rounding: float,
+    margin: float,
     sums: Any,
     pairs: Any,
 ) -> float:
     """Add both scores of each pair i < j of a tile to the bin of its cosine, in place; returns Σ s² over them.
 
     `forward[i, j]` is the score of query i with key j, `backward[i, j]` that of query j with key i; from each, the
-    query's score with itself is subtracted. A cosine in float32 is off by at most `rounding`: that close to the edge of
-    a bin it is computed again in float64. `sums` and `pairs` [lane, bin] are to be added up over lanes: most successive
-    pairs fall into the same few bins, and are added in different lanes so that none waits for the one before.
+    query's score with itself is subtracted. A cosine within `margin` of the edge of a bin, in widths of one, is
+    computed again in float64. `sums` and `pairs` [lane, bin] are to be added up over lanes: most successive pairs fall
+    into the same few bins, and are added in different lanes so that none waits for the one before.
     """
     squares = 0.0
     lanes, last = sums.shape[0], sums.shape[1] - 1
-    # A place among the bins, of numbers up to 2·per_unit, is computed in float32 in two steps.
-    margin = np.float32(rounding * per_unit + 4 * per_unit * 2.0**-23)
     number, both = np.empty(cosines.shape[1], dtype=np.int32), np.empty(cosines.shape[1])
     for r in range(cosines.shape[0]):
         i = first_row + r
@@ -267,7 +265,7 @@ def fold_bins(
             itself[i],
             itself[first_column + start : first_column + start + n],
             np.float32(per_unit),
-            margin,
+            np.float32(margin),
             number,
             both,
         )

@@ -172,7 +172,7 @@ class DeviceSweep:
 class DeviceBins:
     """Sums of a head's scores by bins of the tokens' cosines (`vocabulary.cosine`), on the vectors' device.
 
-    A cosine that float32 may put into the wrong bin, as it is off by up to `rounding`, is computed again in float64.
+    A cosine within `margin` of the edge of a bin, in widths of one, is computed again in float64.
     Each row adds into bins of its own, so that rows don't wait for one another.
     """
 
@@ -182,14 +182,12 @@ class DeviceBins:
     norms: Float[Tensor, " token"]
     width: float
     n_bins: int
-    rounding: float
+    margin: float
 
     def __post_init__(self) -> None:
         self.device = self.vectors.device
         self.itself = self.scores.itself
         self.queries, self.keys = (part.float() for part in (self.scores.queries, self.scores.keys))
-        # A place among the bins, of numbers up to 2/width, is computed in float32 in two steps.
-        self.margin = self.rounding / self.width + 4 / self.width * torch.finfo(torch.float32).eps
 
     def run(self, tile: int) -> tuple[Float[Tensor, " bin"], Int[Tensor, " bin"], float]:
         """Add up all pairs i < j, both scores of each; return sums and numbers by bin, and Σ s², on the processor."""
