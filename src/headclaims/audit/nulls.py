@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,12 +18,13 @@ from headclaims.circuit.eigenspectrum import HeadSpectra, head_spectra, spectra_
 from headclaims.circuit.gaussian_heads import gaussian_spans
 from headclaims.errors import BadInput, NotAssessable
 from headclaims.measures.category_score import Survey
-from headclaims.measures.gaussian_map import own_statistics_of_gaussian_heads, statistics_of_gaussian_heads
-from headclaims.measures.gaussian_survey import (
-    SURVEYS,
-    PromptTokens,
-    gaussian_scores,
+from headclaims.measures.gaussian_map import (
+    GAUSSIAN_STATISTICS,
+    own_statistics_of_gaussian_heads,
+    statistics_of_gaussian_heads,
 )
+from headclaims.measures.gaussian_patterns import PromptTokens
+from headclaims.measures.gaussian_survey import SURVEYS, gaussian_scores
 from headclaims.measures.layer_map import LayerMap
 from headclaims.measures.map_statistics import statistics_of_heads
 from headclaims.measures.other_heads import MOST_OTHER_HEADS, MOST_WITH_ALL_MAPS
@@ -32,7 +34,7 @@ from headclaims.statistics.nulls import DRAWS, Null
 if TYPE_CHECKING:
     from headclaims.audit.audit import Audit
 
-DRAWS_A_CHOICE = 20
+DRAWS_A_CHOICE, FIRST_DRAWS = 20, 199
 OTHER_HEADS, GAUSSIAN_HEADS, PERMUTED_LABELS = "other heads", "Gaussian heads", "permuted labels"
 GAUSSIAN_SURVEY = "Gaussian survey"
 
@@ -56,6 +58,8 @@ class Nulls:
 
     def __init__(self, audit: Audit) -> None:
         self.audit = audit
+        self._spectra_drawn: dict[range, HeadSpectra] = {}
+        self._maps_drawn: dict[tuple[range | str, ...], Mapping[str, np.ndarray]] = {}
 
     def draw(
         self, population: str, values: Callable[[], np.ndarray], chosen_among: int = 1, heads: Sequence[Head] = ()
@@ -123,9 +127,20 @@ class Nulls:
         return audit.cached(gaussian_scores, checkpoint, heads, tokens, terms, prompts, SURVEYS, seed)["scores"]
 
     @property
-    def gaussian_draws(self) -> int:
-        """How many Gaussian heads are drawn: 20 for each head that the target was chosen among let p fall to 0.049."""
-        return max(DRAWS, DRAWS_A_CHOICE * self.audit.workspace.chosen_among)
+    def _gaussian_draws(self) -> tuple[int, int]:
+        """How many Gaussian heads are drawn at first, and in all.
+
+        These are 999, all at once; or, where the target was chosen among m > 49, 199 and 20 m, which let p fall to
+        0.049. Most of them are drawn where the first leave p open (`Null.enough_for`).
+        """
+        n = DRAWS_A_CHOICE * self.audit.workspace.chosen_among
+        return (FIRST_DRAWS, n) if n > DRAWS else (DRAWS, DRAWS)
+
+    def _gaussian(self, values: Callable[[range], np.ndarray]) -> Null:
+        """Return a statistic over Gaussian heads; `values` takes numbers of heads and returns one value for each."""
+        first, every = self._gaussian_draws
+        null = self.draw(GAUSSIAN_HEADS, lambda: values(range(first)), self.audit.workspace.chosen_among)
+        return null if null.values is None or first == every else replace(null, more=values, at_most=every)
 
     def spectral(self, statistic: SpectralStatistic) -> list[Null]:
         """Return a statistic of spectra over all other heads, and over Gaussian heads of the target's scale.
@@ -141,39 +156,49 @@ class Nulls:
 
         return [
             self.draw(OTHER_HEADS, beside, heads=others),
-            self.draw(
-                GAUSSIAN_HEADS,
-                lambda: statistic(self._gaussian_spectra).double().numpy(),
-                self.audit.workspace.chosen_among,
-            ),
+            self._gaussian(lambda members: statistic(self._gaussian_spectra(members)).double().numpy()),
         ]
 
-    @cached_property
-    def _gaussian_spectra(self) -> HeadSpectra:
-        audit, circuit = self.audit, self.audit.qk
-        arrays = audit.cached(
-            gaussian_spectra_arrays,
-            circuit.W_Q,
-            circuit.W_K,
-            self.gaussian_draws,
-            audit.checkpoint.free_dimensions,
-            audit.settings.seed,
-        )
-        return spectra_from({name: torch.from_numpy(of) for name, of in arrays.items()}, audit.checkpoint.sizes.d_head)
+    def _gaussian_spectra(self, members: range) -> HeadSpectra:
+        if members not in self._spectra_drawn:
+            audit, circuit = self.audit, self.audit.qk
+            free, seed, d_head = audit.checkpoint.free_dimensions, audit.settings.seed, audit.checkpoint.sizes.d_head
+            arrays = audit.cached(gaussian_spectra_arrays, circuit.W_Q, circuit.W_K, members, free, seed)
+            of = spectra_from({name: torch.from_numpy(values) for name, values in arrays.items()}, d_head)
+            self._spectra_drawn[members] = of
+        return self._spectra_drawn[members]
 
     def other_maps(self, *statistics: str) -> Null:
         """Return a map statistic over other heads, each on its own layer's E; of several the smallest.
 
         These are all heads of a model of up to 200, of a larger one 48 drawn by seed.
         """
-        return self._of_maps(OTHER_HEADS, lambda: self._other_maps, statistics, heads=self._map_heads)
+        if self.audit.settings.verdicts_only:
+            return self.draw(OTHER_HEADS, lambda: np.empty(0))
+        maps = self._other_maps
+        if any(name not in maps for name in statistics):
+            return Null(OTHER_HEADS, None, missing="no member has the statistic")
+        smallest = np.stack([maps[name] for name in statistics]).min(axis=0)
+        known = ~np.isnan(smallest)
+        members = [head for head, has_value in zip(self._map_heads, known, strict=True) if has_value]
+        return self.draw(OTHER_HEADS, lambda: smallest[known], heads=members)
 
     def gaussian_maps(self, *statistics: str) -> Null:
         """Return a map statistic over Gaussian heads on the target's E; of several the smallest.
 
         Where queries and keys are normalised or scores capped, norms, cap and biases are the target's own.
         """
-        return self._of_maps(GAUSSIAN_HEADS, lambda: self._gaussian_maps, statistics, self.audit.workspace.chosen_among)
+
+        def smallest(members: range) -> np.ndarray:
+            arrays = self._gaussian_maps(members, statistics if members.start else GAUSSIAN_STATISTICS)
+            if any(name not in arrays for name in statistics):
+                raise NotAssessable("no member has the statistic")
+            return np.stack([arrays[name] for name in statistics]).min(axis=0)
+
+        try:
+            return self._gaussian(smallest)
+        except NotAssessable as error:
+            return Null(GAUSSIAN_HEADS, None, missing=str(error))
 
     @property
     def _layer(self) -> LayerMap:
@@ -195,31 +220,20 @@ class Nulls:
         of_others = [head != audit.target for head in heads]
         return {name: values[of_others] for name, values in maps.items()}
 
-    @cached_property
-    def _gaussian_maps(self) -> dict[str, np.ndarray]:
-        audit, n, seed = self.audit, self.gaussian_draws, self.audit.settings.seed
-        if audit.score.bilinear:
-            d_head = audit.qk.W_Q.shape[1]
-            return audit.cached(statistics_of_gaussian_heads, self._layer, n, d_head, seed)
-        free = audit.checkpoint.free_dimensions
-        return audit.cached(own_statistics_of_gaussian_heads, self._layer, audit.score, n, free, seed)
-
-    def _of_maps(
-        self,
-        population: str,
-        arrays: Callable[[], dict[str, np.ndarray]],
-        statistics: Sequence[str],
-        chosen_among: int = 1,
-        heads: Sequence[Head] = (),
-    ) -> Null:
-        if self.audit.settings.verdicts_only:
-            return self.draw(population, lambda: np.empty(0))
-        if any(name not in arrays() for name in statistics):
-            return Null(population, None, missing="no member has the statistic")
-        smallest = np.stack([arrays()[name] for name in statistics]).min(axis=0)
-        known = ~np.isnan(smallest)
-        members = [head for head, has_value in zip(heads, known, strict=True) if has_value] if heads else ()
-        return self.draw(population, lambda: smallest[known], chosen_among, members)
+    def _gaussian_maps(self, members: range, names: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Map statistics of some Gaussian heads; all that there are, of the first, or those that a claim is about."""
+        audit, seed = self.audit, self.audit.settings.seed
+        if not audit.score.bilinear:
+            names = ()  # they have all scores of pairs in common
+        if (members, *names) not in self._maps_drawn:
+            if audit.score.bilinear:
+                d_head = audit.qk.W_Q.shape[1]
+                of = audit.cached(statistics_of_gaussian_heads, self._layer, members, d_head, seed, names)
+            else:
+                free = audit.checkpoint.free_dimensions
+                of = audit.cached(own_statistics_of_gaussian_heads, self._layer, audit.score, members, free, seed)
+            self._maps_drawn[members, *names] = of
+        return self._maps_drawn[members, *names]
 
 
 def _value(statistic: HeadStatistic, head: Head) -> list[float]:
@@ -237,7 +251,11 @@ def permuted_score_arrays(survey: Survey, n: int, seed: int) -> dict[str, np.nda
     return {"scores": permuted_label_scores(survey, n, seed)}
 
 
-@kept("gaussian-spectra", version=4)
-def gaussian_spectra_arrays(W_Q: Tensor, W_K: Tensor, n: int, free: int, seed: int) -> dict[str, Tensor]:
-    """Return spectra of n Gaussian heads of a head's scale, with `free` dimensions a column."""
-    return spectra_tensors(head_spectra(gaussian_spans(n, free, W_Q, W_K, seed)))
+@kept("gaussian-spectra", version=5)
+def gaussian_spectra_arrays(W_Q: Tensor, W_K: Tensor, members: range, free: int, seed: int) -> dict[str, Tensor]:
+    """Return spectra of Gaussian heads of a head's scale, with `free` dimensions a column.
+
+    `members` are the heads' numbers: those from another number on are drawn by another seed.
+    """
+    of_members = int(np.random.default_rng([seed, members.start]).integers(2**63)) if members.start else seed
+    return spectra_tensors(head_spectra(gaussian_spans(len(members), free, W_Q, W_K, of_members)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,9 @@ class Claim:
             compared=compared,
             heads_lacking=self.audit.heads_lacking if about_all_heads else None,
         )
-        self._conclude(measurement, numbers, note)
+        against = measurement.held_against_nulls
+        drawn = [null.enough_for(against.value, against.favourable) for null in nulls]
+        self._conclude(replace(measurement, nulls=drawn), numbers, note)
 
     def _condition(self, statistic: str, value: Measured, threshold: Threshold | None = None) -> Condition:
         limit = threshold or self.threshold(statistic)

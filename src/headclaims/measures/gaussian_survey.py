@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclaims.cache import kept
@@ -26,9 +26,8 @@ from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.circuit.effective_embedding import AblatedTerms
 from headclaims.circuit.gaussian_heads import entry_size
 from headclaims.circuit.head_score import HeadNorm, HeadScore, capped
-from headclaims.circuit.qk_circuit import RotationAt
 from headclaims.measures.category_score import SCORE_FLOOR
-from headclaims.prompts.category import CategoryPrompts, target_mask
+from headclaims.measures.gaussian_patterns import PromptTokens, Turns, scores_by_patterns
 from headclaims.threads import each_in_one_thread
 
 SURVEYS = 199
@@ -140,64 +139,7 @@ def factor(E: Float[Tensor, "token d_model"], centred: bool) -> Float[Tensor, "t
     return torch.linalg.qr(X.mT, mode="r").R.mT.to(E)
 
 
-@dataclass(frozen=True)
-class PromptTokens:
-    """Which token stands where, and which positions each query should attend to (`target_mask`)."""
-
-    token_at: Int[np.ndarray, "prompt position"]
-    target: Bool[np.ndarray, "prompt query key"]
-
-    @classmethod
-    def of(cls, prompts: CategoryPrompts) -> tuple[PromptTokens, Int[Tensor, " token"]]:
-        """Return the prompts' places among their distinct tokens, and those tokens' ids."""
-        tokens = np.asarray(prompts.tokens)
-        distinct, places = np.unique(tokens, return_inverse=True)
-        return cls(places.reshape(tokens.shape), target_mask(prompts)), torch.from_numpy(distinct)
-
-
-@dataclass(frozen=True)
-class Turns:
-    """Rotary positions as (x R_p)[c] = x[c] cos[p, c] + x[partner[c]] sin[p, c], for query and key alike."""
-
-    cos: Float[Tensor, "position d_head"]
-    sin: Float[Tensor, "position d_head"]
-    partner: Int[Tensor, " d_head"]
-
-    @classmethod
-    def of(cls, rotation: RotationAt, length: int) -> Turns | None:
-        """Return the turns of a prompt's positions; None with learned positions.
-
-        Raises ValueError where a rotation is none of planes of two dimensions.
-        """
-        at_positions = [R for R in (rotation(position) for position in range(length)) if R is not None]
-        if not at_positions:
-            return None
-        R = torch.stack(at_positions)
-        cos = R.diagonal(dim1=1, dim2=2)
-        others = R - torch.diag_embed(cos)
-        is_partner = (others != 0).any(dim=0)
-        if int(is_partner.sum(dim=0).max()) > 1:
-            raise ValueError("a rotation mixes three dimensions or more; wanted planes of two")
-        partner = is_partner.int().argmax(dim=0)
-        return cls(cos, others[:, partner, torch.arange(len(partner))], partner)
-
-    def at_positions(
-        self,
-        x: Float[Tensor, "token d_head"],
-        token_at: Int[Tensor, "prompt position"],
-        out: Float[Tensor, "2 place d_head"],
-    ) -> Float[Tensor, "prompt position d_head"]:
-        """Rotate tokens' vectors at their positions: a query's score with a key is then their product.
-
-        The result is a view of `out`, which is reused from draw to draw: fresh memory would take longer than the sums.
-        """
-        for of, rows in zip((x, x[:, self.partner]), out, strict=True):
-            torch.index_select(of, 0, token_at.flatten(), out=rows)
-        plain, crossed = out.view(2, *token_at.shape, -1)
-        return plain.mul_(self.cos).addcmul_(crossed, self.sin)
-
-
-@kept("gaussian-survey", version=3)
+@kept("gaussian-survey", version=4)
 def gaussian_scores(
     checkpoint: Checkpoint,
     heads: Sequence[Head],
@@ -231,7 +173,7 @@ def gaussian_survey_arrays(
         window = heads.windows[layer] if heads.windows else None
         if turns[layer] is None and by_counts is not None and (window is None or window >= length):
             return by_counts(q, k, scale, cap)
-        return _by_patterns(q, k, scale, prompts, turns[layer], cap, window)
+        return scores_by_patterns(q, k, scale, prompts, turns[layer], cap, window)
 
     scores = each_in_one_thread(of_head, range(len(heads.sizes)), "Gaussian survey")
     return {"scores": torch.stack(scores, dim=1).double().numpy()}
@@ -279,39 +221,3 @@ class _ByCounts:
             seen, target = (weights @ counts.T).chunk(2, dim=1)
             total -= (target / seen).clamp_min_(SCORE_FLOOR).log_().sum(dim=1)
         return total / self.n_rows
-
-
-def _by_patterns(
-    q: Float[Tensor, "draw token d_head"],
-    k: Float[Tensor, "draw token d_head"],
-    scale: float,
-    prompts: PromptTokens,
-    turns: Turns | None,
-    cap: float | None,
-    window: int | None,
-) -> Float[Tensor, " draw"]:
-    """Return each draw's category score from its patterns, draw by draw: as many as fit a processor's cache."""
-    n_prompts, length = prompts.token_at.shape
-    token_at = torch.from_numpy(prompts.token_at)
-    target = torch.from_numpy(prompts.target).float()
-    unseen = torch.full((length, length), -torch.inf).triu(1)
-    if window is not None:
-        unseen += torch.full((length, length), -torch.inf).tril(-window)
-    pattern = torch.empty(n_prompts, length, length)
-    rotated = torch.empty(2, 2, n_prompts * length, q.shape[-1])
-    scores = []
-    for one_q, one_k in zip(q, k, strict=True):
-        if turns is None:
-            queries, keys = one_q[token_at], one_k[token_at]
-        else:
-            queries, keys = (
-                turns.at_positions(x, token_at, out) for x, out in zip((one_q, one_k), rotated, strict=True)
-            )
-        if cap is None:
-            torch.baddbmm(unseen, queries, keys.mT, alpha=scale, out=pattern)
-        else:
-            torch.add(capped(queries @ keys.mT * scale, cap), unseen, out=pattern)
-        torch.softmax(pattern, dim=-1, out=pattern)
-        mass = pattern.mul_(target).sum(dim=-1)
-        scores.append(-mass.clamp_min_(SCORE_FLOOR).log_().mean())
-    return torch.stack(scores)

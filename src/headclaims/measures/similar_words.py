@@ -105,27 +105,30 @@ def neighbours(
     return torch.cat(nearest), torch.cat(random)
 
 
-@dataclass(frozen=True)
-class Margins:
-    """Differences of two mean scores, for each word and head: positive where the claim holds of the word."""
-
-    similar_above_self: Float[Tensor, "head word"]
-    similar_above_dissimilar: Float[Tensor, "head word"]
-    similar_above_variants: Float[Tensor, "head varied"]
+MARGINS = ("similar_above_self", "similar_above_dissimilar", "similar_above_variants")
+"""Differences of two mean scores of a word: positive where the claim holds of it."""
 
 
-def margins(space: WordSpace, heads: HeadBatch, words: Projected) -> Margins:
-    """Compute the differences of mean scores, before the scale, which does not change their sign."""
+def margins(
+    space: WordSpace, heads: HeadBatch, words: Projected, names: Sequence[str] = MARGINS
+) -> dict[str, Float[Tensor, "head _"]]:
+    """Compute those of `MARGINS` that are named, for each head and word, the last for each varied word.
+
+    They are taken before the scale, which does not change their sign.
+    """
 
     def mean_score(queries: Tensor, keys: Tensor) -> Tensor:
         return project(keys, heads.W_K, heads.b_K).mul_(queries).sum(dim=-1).T
 
     similar = mean_score(words.queries, space.similar)
-    return Margins(
-        similar - (words.own * words.keys).sum(dim=-1).T,
-        similar - mean_score(words.queries, space.dissimilar),
-        similar[:, space.varied] - mean_score(words.queries[space.varied], space.variants),
-    )
+    of_name = {
+        "similar_above_self": lambda: similar - (words.own * words.keys).sum(dim=-1).T,
+        "similar_above_dissimilar": lambda: similar - mean_score(words.queries, space.dissimilar),
+        "similar_above_variants": lambda: (
+            similar[:, space.varied] - mean_score(words.queries[space.varied], space.variants)
+        ),
+    }
+    return {name: margin() for name, margin in of_name.items() if name in names}
 
 
 def head_margins(space: WordSpace, head: Scorer, turn: Rotation | None) -> dict[str, Float[Tensor, " word"]]:
@@ -135,7 +138,7 @@ def head_margins(space: WordSpace, head: Scorer, turn: Rotation | None) -> dict[
         return margins_by_pairs(space, scores.matrix(), scores.queries, head)
     circuit = head.circuit if isinstance(head, HeadScore) else head
     batch = HeadBatch(circuit.W_Q[None], circuit.W_K[None], circuit.b_Q[None], circuit.b_K[None], turn)
-    return {name: margin[0] for name, margin in vars(margins(space, batch, Projected.of(space.words, batch))).items()}
+    return {name: margin[0] for name, margin in margins(space, batch, Projected.of(space.words, batch)).items()}
 
 
 def margins_by_pairs(
@@ -161,7 +164,9 @@ def share_above(margin: Float[Tensor, " word"]) -> Within:
     return Within(mean_over("words", (margin > 0).double().numpy()), 0.0, 1.0)
 
 
-def shares_above(space: WordSpace, heads: HeadBatch, words: Projected) -> dict[str, Float[np.ndarray, " head"]]:
+def shares_above(
+    space: WordSpace, heads: HeadBatch, words: Projected, names: Sequence[str] = MARGINS
+) -> dict[str, Float[np.ndarray, " head"]]:
     """Return {margin: share of words for which it is above 0, of each head}; a margin without words is left out."""
-    by_name = vars(margins(space, heads, words))
+    by_name = margins(space, heads, words, names)
     return {name: (margin > 0).double().mean(dim=1).numpy() for name, margin in by_name.items() if margin.numel()}

@@ -55,9 +55,11 @@ class CosineBins:
     @cached_property
     def adjacent(self) -> list[list[sparse.csr_array]]:
         """For each half of the words and each chosen bin, which words of the half are a pair of the bin: 1, else 0."""
-        blocks = [self.of_pair[np.ix_(half, half)] for half in halves(len(self.of_pair))]
         chosen = [self.typical, *self.high.tolist()]
-        return [[sparse.csr_array((block == number).astype(np.float32)) for number in chosen] for block in blocks]
+        place = np.full(N_BINS + 1, -1, dtype=np.int8)
+        place[chosen] = np.arange(len(chosen))
+        blocks = [place[self.of_pair[np.ix_(half, half)]] for half in halves(len(self.of_pair))]
+        return [_where_each(block, len(chosen)) for block in blocks]
 
     @cached_property
     def pairs(self) -> list[list[tuple[Int[Tensor, " pair"], Int[Tensor, " pair"]]]]:
@@ -78,6 +80,19 @@ def halves(n: int) -> tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]:
     return np.arange(0, n, 2), np.arange(1, n, 2)
 
 
+def _where_each(block: Int[np.ndarray, "word word"], numbers: int) -> list[sparse.csr_array]:
+    """Return for each number from 0 where it stands in a block: 1, else 0."""
+    n, (flat,) = len(block), np.nonzero(block.ravel() >= 0)
+    number = block.ravel()[flat]
+    flat = flat[np.argsort(number, kind="stable")]
+    matrices = []
+    for places in np.split(flat, np.cumsum(np.bincount(number, minlength=numbers))[:-1]):
+        row, column = (part.astype(np.int32) for part in np.divmod(places, n))
+        pointers = np.searchsorted(row, np.arange(n + 1)).astype(np.int32)
+        matrices.append(sparse.csr_array((np.ones(len(places), np.float32), column, pointers), shape=(n, n)))
+    return matrices
+
+
 def cosine_bins(words: Float[Tensor, "word d_model"]) -> CosineBins:
     """Sort all pairs of words into bins of cosine.
 
@@ -87,12 +102,13 @@ def cosine_bins(words: Float[Tensor, "word d_model"]) -> CosineBins:
     n = len(words)
     of_pair, upper = np.empty((n, n), dtype=np.uint8), []
     for rows in torch.arange(n).split(ROWS_AT_ONCE):
-        cosine = (unit[rows] @ unit.T).clamp(-1, 1).numpy()
+        start = int(rows[0])
+        cosine = (unit[rows] @ unit[start:].T).clamp(-1, 1).numpy()
         # Equal vectors have cosine 1, give or take rounding.
         cosine[cosine > 1 - 1e-9] = 1.0
-        of_pair[rows] = _bin(cosine)
-        upper.append(cosine[np.arange(n) > rows.numpy()[:, None]])
-    # A pair is in one bin both ways, whatever rounding made of its two cosines.
+        of_pair[rows, start:] = _bin(cosine)
+        upper.append(cosine[np.arange(start, n) > rows.numpy()[:, None]])
+    # A pair is in one bin both ways: each cosine is computed once.
     of_pair = np.where(np.tri(n, dtype=bool), of_pair.T, of_pair)
     np.fill_diagonal(of_pair, N_BINS)
     median, edge = np.quantile(np.concatenate(upper), [0.5, HIGH_QUANTILE])

@@ -83,10 +83,9 @@ class ClaimFigures:
             )
             for part in measurement.parts
         ]
-        compared = measurement.compared
-        self.compared = measurement.statistic if compared is None else compared.statistic
-        self.compared_value = float(measurement.value if compared is None else compared.value)
-        self.favourable = measurement.threshold.favourable if compared is None else compared.favourable
+        compared = measurement.held_against_nulls
+        self.compared, self.compared_value = compared.statistic, float(compared.value)
+        self.favourable = compared.favourable
         self.nulls = [
             NullValues(
                 null.population,

@@ -5,7 +5,8 @@ A p-value is one-sided, (1 + #{members at least as favourable})/(n + 1): the tar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,9 @@ from jaxtyping import Bool, Float
 
 DRAWS = 999
 SMALLEST_POPULATION = 19
+ENOUGH = 20
+"""With so many members at least as favourable no more are drawn (`Null.enough_for`)."""
+DRAWN_AT_A_TIME = 6
 
 Favourable = Literal["high", "low"]
 
@@ -24,7 +28,8 @@ class Null:
     `values` holds one value a member; it is None where the evidence cannot give the population, and `missing` then
     says why. `chosen_among` is the number of heads from which `--head auto` chose the target, otherwise 1: the target
     is then compared with the most favourable of that many draws. `layer_mates` tells, where members are heads, which of
-    them are of the target's layer.
+    them are of the target's layer. `more` draws members of further numbers, `at_most` in all, where those that are
+    there leave p open; None where there is no more to draw.
     """
 
     population: str
@@ -32,6 +37,24 @@ class Null:
     missing: str | None = None
     chosen_among: int = 1
     layer_mates: Bool[np.ndarray, " member"] | None = None
+    more: Callable[[range], Float[np.ndarray, " member"]] | None = None
+    at_most: int = 0
+
+    def enough_for(self, measured: float, favourable: Favourable) -> Null:
+        """Draw members, up to six times as many at a time, until 20 are at least as favourable as `measured`, or all.
+
+        A population has `more` where the target was chosen among m heads, and 20 m are `at_most` drawn. With 20 of
+        fewer, p is above 1 − (1 − 21/(20 m))^m > 0.65. So p is at most α < 0.65 only where all members say so, which
+        is no more often than without stopping.
+        """
+        null = self
+        while null.values is not None and null.more is not None:
+            if null.at_least_as_favourable(measured, favourable) >= ENOUGH:
+                break
+            numbers = range(null.n, min(DRAWN_AT_A_TIME * null.n, self.at_most))
+            values = np.concatenate([null.values, null.more(numbers)])
+            null = replace(null, values=values, more=null.more if len(values) < self.at_most else None)
+        return null
 
     @property
     def of_layer(self) -> Null | None:
@@ -72,7 +95,7 @@ class Null:
         """
         if self.values is None:
             raise ValueError(f"null {self.population!r} is missing: {self.missing}")
-        return self._p_of(self.at_least_as_favourable(measured, favourable))
+        return self._p_of(self.at_least_as_favourable(measured, favourable), self.n)
 
     def quantiles(self, **shares: float) -> dict[str, float]:
         """Return quantiles of the members by name, `quantiles(upper=0.95)`; none where the population is missing."""
@@ -83,9 +106,12 @@ class Null:
         """The p of a value more favourable than every member; None where the population is missing.
 
         1/(n + 1), or 1 − (1 − 1/(n + 1))^m for a target chosen among m heads; members that are NaN count against it.
+        n counts what would have been drawn for such a value.
         """
-        return None if self.values is None else self._p_of(int(np.isnan(self.values).sum()))
+        if self.values is None:
+            return None
+        return self._p_of(int(np.isnan(self.values).sum()), self.n if self.more is None else self.at_most)
 
-    def _p_of(self, at_least: int) -> float:
-        p = (1 + at_least) / (self.n + 1)
+    def _p_of(self, at_least: int, n: int) -> float:
+        p = (1 + at_least) / (n + 1)
         return float(1 - (1 - p) ** self.chosen_among) if self.chosen_among > 1 else p

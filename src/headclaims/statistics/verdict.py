@@ -147,6 +147,11 @@ class Measurement:
         """The statistic and all further conditions."""
         return [Condition(self.statistic, self.value, self.threshold, self.interval), *self.conditions]
 
+    @property
+    def held_against_nulls(self) -> NullStatistic:
+        """What is compared with the nulls: the claim's own statistic, unless there is another."""
+        return self.compared or NullStatistic(self.statistic, self.value, self.threshold.favourable)
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -166,7 +171,7 @@ class Judgement:
 def judge(measurement: Measurement) -> Judgement:
     """Derive the verdict and the flags of a measurement by itself, by the rules of `Verdict` and `Flag`."""
     m = measurement
-    compared = m.compared or NullStatistic(m.statistic, m.value, m.threshold.favourable)
+    compared = m.held_against_nulls
 
     def p_of(null: Null | None) -> float | None:
         if null is None or null.values is None:

@@ -1,5 +1,6 @@
 """Null populations of an audit: which members they have, which of these are of the target's layer, what is missing."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ from headclaims.audit.audit import Audit
 from headclaims.audit.nulls import Nulls
 from headclaims.checkpoint.interface import Capability, Head
 from headclaims.errors import NotAssessable
+from headclaims.measures.gaussian_map import GAUSSIAN_STATISTICS
 from headclaims.measures.lowest_score import gap_to_runner_up
 
 
@@ -81,6 +83,33 @@ def test_maps_are_taken_of_all_heads_of_a_model_of_up_to_200(
     assert nulls.other_maps("kin").missing == "no member has the statistic"
 
 
+@pytest.mark.parametrize(
+    ("chosen_among", "first", "every"), [(1, 999, 999), (49, 999, 999), (50, 199, 1000), (270, 199, 5400)]
+)
+def test_of_many_gaussian_heads_most_are_drawn_where_they_decide(
+    chosen_among: int, first: int, every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit, asked = Made(2, 3), []
+    audit.workspace.chosen_among = chosen_among
+
+    def maps(_: Nulls, members: range, names: Sequence[str]) -> dict[str, np.ndarray]:
+        asked.append((members, tuple(names)))
+        return {name: np.array(members, dtype=float) for name in ("peak", "depth")}
+
+    monkeypatch.setattr(Nulls, "_gaussian_maps", maps)
+    null = Nulls(audit).gaussian_maps("peak", "depth")
+    assert (null.population, null.n, null.chosen_among) == ("Gaussian heads", first, chosen_among)
+    assert asked == [(range(first), GAUSSIAN_STATISTICS)]
+    assert null.enough_for(19.0, "low").n == first
+    assert len(asked) == 1
+    drawn = null.enough_for(18.0, "low")
+    assert drawn.values is not None
+    assert drawn.values.tolist() == list(range(every))
+    parts = {999: [], 1000: [range(199, 1000)], 5400: [range(199, 1194), range(1194, 5400)]}
+    assert asked[1:] == [(part, ("peak", "depth")) for part in parts[every]]
+    assert Nulls(audit).gaussian_maps("kin").missing == "no member has the statistic"
+
+
 def test_permutations_are_no_heads() -> None:
     null = Nulls(Made(2, 3)).draw("random halves", lambda: np.zeros(99))
     assert (null.n, null.layer_mates, null.of_layer) == (99, None, None)
@@ -104,5 +133,10 @@ def test_the_gaussian_survey_is_of_whichever_head_is_best(monkeypatch: pytest.Mo
 
 def test_verdicts_only_draws_nothing() -> None:
     nulls = Nulls(Made(2, 3, verdicts_only=True))
-    for null in (nulls.other_heads(place), nulls.other_maps("auc"), nulls.gaussian_survey(gap_to_runner_up)):
+    for null in (
+        nulls.other_heads(place),
+        nulls.other_maps("auc"),
+        nulls.gaussian_maps("auc"),
+        nulls.gaussian_survey(gap_to_runner_up),
+    ):
         assert null.missing == "--verdicts-only"

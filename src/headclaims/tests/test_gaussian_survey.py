@@ -11,15 +11,9 @@ from torch import Tensor
 from headclaims.checkpoint.interface import Head
 from headclaims.circuit.effective_pattern import effective_pattern
 from headclaims.circuit.qk_circuit import QKCircuit, RotationAt
-from headclaims.measures.category_score import survey
-from headclaims.measures.gaussian_survey import (
-    GaussianHeads,
-    PromptTokens,
-    Turns,
-    factor,
-    gaussian_survey_arrays,
-    normal_draws,
-)
+from headclaims.measures.category_score import SCORE_FLOOR, survey
+from headclaims.measures.gaussian_patterns import PromptTokens, Turns, scores_by_patterns
+from headclaims.measures.gaussian_survey import GaussianHeads, factor, gaussian_survey_arrays, normal_draws
 from headclaims.prompts.category import CategoryPrompts, category_prompts
 from headclaims.prompts.words import WordList
 from headclaims.tests.conftest import Models
@@ -84,6 +78,38 @@ def test_scores_are_those_of_weights_patterns_and_their_survey(where: str, centr
     assert len(np.unique(scores.round(3))) == 15
 
 
+@pytest.mark.parametrize("size", [1.0, 40.0])
+@pytest.mark.parametrize("cap", [None, 3.0])
+@pytest.mark.parametrize("window", [None, 1, 4, 20])
+@pytest.mark.parametrize("where", ROTATIONS)
+def test_patterns_have_the_cap_and_the_window(where: str, window: int | None, cap: float | None, size: float) -> None:
+    """Scores of single pairs in float64, one by one; scores of hundreds leave a row one key, and the floor counts."""
+    places, tokens = PromptTokens.of(prompts_of(length=21))
+    generator = torch.Generator().manual_seed(4)
+    q, k = size * torch.randn(2, 3, len(tokens), D_HEAD, generator=generator)
+    turns = Turns.of(ROTATIONS[where], 21)
+    scores = scores_by_patterns(q, k, SCALE, places, turns, cap, window)
+    for draw in range(3):
+        rows = []
+        for prompt, target in zip(places.token_at, places.target, strict=True):
+            for i in range(21):
+                seen = range(0 if window is None else max(0, i + 1 - window), i + 1)
+                R = ROTATIONS[where](i)
+                turned = q[draw, prompt[i]].double() if R is None else q[draw, prompt[i]].double() @ R.double()
+                weights = []
+                for j in seen:
+                    R = ROTATIONS[where](j)
+                    key = k[draw, prompt[j]].double() if R is None else k[draw, prompt[j]].double() @ R.double()
+                    score = SCALE * float(turned @ key)
+                    weights.append(score if cap is None else cap * math.tanh(score / cap))
+                of_target = [w for w, j in zip(weights, seen, strict=True) if target[i, j]]
+                share = sum(math.exp(w - max(weights)) for w in of_target) / sum(
+                    math.exp(w - max(weights)) for w in weights
+                )
+                rows.append(-math.log(max(share, SCORE_FLOOR)))
+        assert float(scores[draw]) == pytest.approx(sum(rows) / len(rows), rel=1e-4, abs=1e-5)
+
+
 def test_positions_make_a_difference() -> None:
     prompts = prompts_of()
     places, tokens = PromptTokens.of(prompts)
@@ -100,12 +126,9 @@ def test_a_turn_is_a_rotation_matrix_s() -> None:
     turns = Turns.of(rotation, 6)
     assert turns is not None
     x = torch.randn(3, 4, generator=torch.Generator().manual_seed(2))
-    token_at = torch.tensor([[0, 1, 2, 2, 1, 0], [2, 2, 0, 1, 1, 0]])
-    turned = turns.at_positions(x, token_at, torch.empty(2, 12, 4))
-    for prompt in range(2):
-        for position in range(6):
-            expected = x[token_at[prompt, position]] @ rotation(position)
-            assert turned[prompt, position].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    for position in range(6):
+        turned = x * turns.cos[position] + x[:, turns.partner] * turns.sin[position]
+        assert turned.flatten().tolist() == pytest.approx((x @ rotation(position)).flatten().tolist(), abs=1e-6)
     assert Turns.of(lambda _: None, 6) is None
     with pytest.raises(ValueError, match="mixes three dimensions or more"):
         Turns.of(lambda _: torch.ones(3, 3), 2)

@@ -294,7 +294,7 @@ def test_gaussian_heads_are_those_drawn(rotary: bool, d_head: int) -> None:
     def x_of(tokens: Tensor) -> Array:
         return np.stack([layer.rows[sets.needed.tolist().index(t)].double().numpy() for t in tokens.tolist()])
 
-    found = statistics_of_gaussian_heads(layer, 19, d_head, seed=8)
+    found = statistics_of_gaussian_heads(layer, range(19), d_head, seed=8)
     assert set(found) == WORDS | GROUPED | SHARES | {"peak", "skew_scores"}
     assert {len(values) for values in found.values()} == {19}
     batches = []
@@ -316,25 +316,37 @@ def test_gaussian_heads_are_those_drawn(rotary: bool, d_head: int) -> None:
 
 def test_gaussian_heads_depend_on_the_seed_alone() -> None:
     layer = made_up()
-    one, again, other = (statistics_of_gaussian_heads(layer, 18, D_HEAD, seed) for seed in (0, 0, 1))
-    more = statistics_of_gaussian_heads(layer, 40, D_HEAD, 0)
+    one, again, other = (statistics_of_gaussian_heads(layer, range(18), D_HEAD, seed) for seed in (0, 0, 1))
+    rest = statistics_of_gaussian_heads(layer, range(18, 40), D_HEAD, 0)
+    every = statistics_of_gaussian_heads(layer, range(40), D_HEAD, 0)
     for name, values in one.items():
         assert values.tolist() == again[name].tolist()
-        assert values[:16].tolist() == more[name][:16].tolist()
+        assert np.concatenate([values, rest[name]]).tolist() == pytest.approx(every[name].tolist(), abs=1e-6)
         assert values.tolist() != other[name].tolist()
-        assert len(more[name]) == 40
+        assert len(every[name]) == 40
+
+
+def test_gaussian_heads_give_the_statistics_that_are_named() -> None:
+    layer = made_up()
+    every = statistics_of_gaussian_heads(layer, range(5), D_HEAD, 0)
+    for name, values in every.items():
+        alone = statistics_of_gaussian_heads(layer, range(5), D_HEAD, 0, [name])
+        assert {name: alone.pop(name).tolist()} == {name: pytest.approx(values.tolist(), abs=1e-6)}
+        assert alone == {}
+    two = statistics_of_gaussian_heads(layer, range(5), D_HEAD, 0, ["words_depth", "similar_above_self"])
+    assert set(two) == {"words_depth", "similar_above_self"}
 
 
 def test_statistics_that_a_layer_cannot_give_are_left_out() -> None:
     """Forty words are too few for a high bin; without variants none can be avoided; without words there is no share."""
     layer = made_up()
     always = WORDS | GROUPED | {"skew_scores"}
-    few = statistics_of_gaussian_heads(made_up(n_common=40), 2, D_HEAD, 0)
+    few = statistics_of_gaussian_heads(made_up(n_common=40), range(2), D_HEAD, 0)
     assert set(few) == always | SHARES
-    alone = statistics_of_gaussian_heads(made_up(variants=False), 2, D_HEAD, 0)
+    alone = statistics_of_gaussian_heads(made_up(variants=False), range(2), D_HEAD, 0)
     assert set(alone) == always | SHARES - {"similar_above_variants"} | {"peak"}
     bare = replace(layer, sets=replace(layer.sets, common=None, groups=None), rows=layer.rows[:11])
-    assert set(statistics_of_gaussian_heads(bare, 2, D_HEAD, 0)) == WORDS
+    assert set(statistics_of_gaussian_heads(bare, range(2), D_HEAD, 0)) == WORDS
 
 
 @pytest.mark.parametrize(("word", "token", "variants"), [("north", 7, [8]), ("east", 0, [1, 2, 4]), ("west", 5, [])])

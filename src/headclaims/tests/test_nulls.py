@@ -77,6 +77,57 @@ def test_the_least_p_is_that_of_a_value_beyond_all_members() -> None:
     assert Null("made up", np.zeros(0)).least_p == 1.0
 
 
+def in_two_parts(values: np.ndarray, m: int) -> Null:
+    """A population of a target chosen among m, of which 199 members are there and the rest can be drawn."""
+    return Null(
+        "made up", values[:199], chosen_among=m, more=lambda some: values[some.start : some.stop], at_most=len(values)
+    )
+
+
+@pytest.mark.parametrize(
+    ("above", "later", "drawn"),
+    [(0, 0, 2000), (19, 0, 2000), (20, 0, 199), (199, 0, 199), (19, 1, 1194), (0, 19, 2000)],
+)
+def test_more_is_drawn_unless_twenty_members_are_as_favourable(above: int, later: int, drawn: int) -> None:
+    """Six times as many at a time: 199, 1194, all."""
+    values = np.zeros(2000)
+    values[:above] = values[1194 - later : 1194] = 1.0
+    values[1500:1507] = 2.0
+    null = in_two_parts(values, 100).enough_for(1.0, "high")
+    assert null.n == drawn
+    assert (null.more is None) == (drawn == 2000)
+    p = (above + later + 8) / 2001 if drawn == 2000 else (above + later * (drawn > 199) + 1) / (drawn + 1)
+    assert null.p_value(1.0, "high") == pytest.approx(1 - (1 - p) ** 100)
+    # What a value beyond all members would have: for it all are drawn.
+    assert null.least_p == pytest.approx(1 - (2000 / 2001) ** 100)
+    low = in_two_parts(-values, 100).enough_for(-1.0, "low")
+    assert (low.n, low.p_value(-1.0, "low")) == (drawn, null.p_value(1.0, "high"))
+
+
+def test_a_population_without_more_is_as_it_was() -> None:
+    for null in (Null("made up", np.zeros(999)), Null("made up", None, missing="no weights")):
+        assert null.enough_for(1.0, "high") is null
+    with_nan = in_two_parts(np.full(2000, np.nan), 100)
+    assert with_nan.enough_for(1.0, "high") is with_nan
+
+
+def test_stopping_early_finds_nothing_more_often() -> None:
+    """The target is the most favourable of 60 of the same distribution: p is under α no more often than α."""
+    generator = np.random.default_rng(5)
+    stopped, p_values = 0, []
+    for target in generator.random((4000, 60)).max(axis=1):
+        values = generator.random(1200)
+        null = in_two_parts(values, 60).enough_for(target, "high")
+        p = null.p_value(target, "high")
+        every = Null("made up", values, chosen_among=60).p_value(target, "high")
+        assert p == every or min(p, every) > 0.5
+        stopped += null.n == 199
+        p_values.append(p)
+    assert stopped > 20
+    for alpha in (0.05, 0.1, 0.3):
+        assert np.mean(np.array(p_values) <= alpha) == pytest.approx(alpha, abs=4 * math.sqrt(alpha / 4000))
+
+
 def test_quantiles_of_a_null_are_given_by_name() -> None:
     assert Null("made up", np.arange(101.0)).quantiles(upper=0.95, middle=0.5) == {"upper": 95.0, "middle": 50.0}
     assert Null("made up", None, missing="no weights").quantiles(upper=0.95) == {}

@@ -120,9 +120,9 @@ def test_margins_are_differences_of_mean_scores(rotary: bool) -> None:
         above_self = [similar[i] - score(heads, head, words[i], words[i], own=True) for i in range(115)]
         above_dissimilar = [similar[i] - mean(i, words[random[i]]) for i in range(115)]
         above_variants = [similar[i] - mean(i, variants[i]) for i in varied]
-        assert found.similar_above_self[head].tolist() == pytest.approx(above_self, **EXACT)
-        assert found.similar_above_dissimilar[head].tolist() == pytest.approx(above_dissimilar, **EXACT)
-        assert found.similar_above_variants[head].tolist() == pytest.approx(above_variants, **EXACT)
+        assert found["similar_above_self"][head].tolist() == pytest.approx(above_self, **EXACT)
+        assert found["similar_above_dissimilar"][head].tolist() == pytest.approx(above_dissimilar, **EXACT)
+        assert found["similar_above_variants"][head].tolist() == pytest.approx(above_variants, **EXACT)
         circuit = QKCircuit(heads.W_Q[head], heads.W_K[head], heads.b_Q[head], heads.b_K[head], 0.5)
         one = head_margins(space, circuit, heads.turn)
         assert one["similar_above_self"].tolist() == pytest.approx(above_self, **EXACT)
