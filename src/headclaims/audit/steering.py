@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -45,25 +45,22 @@ FEWEST_AT_ONCE, FEWEST_FOR_LOGITS = 16, 8
 class Reading:
     """What heads read on some prompts: the residual stream after their layer's norm, without gain.
 
-    The target's layer is read by itself, where it suffices; all layers of the heads beside it are read in one run.
+    The target's layer is read by itself, which is kept on disk; all layers of the heads beside it are read in one run.
     """
 
-    def __init__(self, checkpoint: Checkpoint, tokens: Tensor, target: int, layers: Sequence[int]) -> None:
-        self.checkpoint, self.tokens, self.target, self.layers = checkpoint, tokens, target, layers
+    def __init__(self, audit: Audit, tokens: Tensor, layers: Sequence[int]) -> None:
+        self.audit, self.checkpoint, self.tokens, self.layers = audit, audit.checkpoint, tokens, layers
         self._read: dict[int, Tensor] = {}
 
     def at(self, layer: int) -> Tensor:
         """Return what a layer's heads read: [prompt, position, d_model]."""
         if layer not in self._read:
-            together = [layer] if layer == self.target else self.layers
-            names = {layer: f"blocks.{layer}.ln1.hook_normalized" for layer in together}
-            parts: dict[int, list[Tensor]] = {layer: [] for layer in together}
-            at_once = self.checkpoint.sizes.prompts_at_once(self.tokens.shape[1], FEWEST_AT_ONCE)
-            for some in self.tokens.split(at_once):
-                run = self.checkpoint.run(some, record=list(names.values()))
-                for number, name in names.items():
-                    parts[number].append(run[name].float().cpu())
-            self._read |= {number: torch.cat(tensors) for number, tensors in parts.items()}
+            read: Mapping[str, np.ndarray | Tensor]
+            if layer == self.audit.target.layer:
+                read = self.audit.cached(layers_read, self.checkpoint, self.tokens, [layer])
+            else:
+                read = layers_read(self.checkpoint, self.tokens, self.layers)
+            self._read |= {int(number): torch.as_tensor(of) for number, of in read.items()}
         return self._read[layer]
 
     def prepare(self, heads: Sequence[Head]) -> None:
@@ -183,7 +180,7 @@ def steering(audit: Audit) -> tuple[Parts, Steering]:
     ablations = audit.ablations
     _ = audit.qk  # says why where the weights are lacking
     heads = {head.layer for head in (*ablations.heads, *audit.beside(audit.workspace.model_heads))}
-    read = Reading(audit.checkpoint, ablations.tokens, audit.target.layer, sorted(heads))
+    read = Reading(audit, ablations.tokens, sorted(heads))
     parts = Parts(ablations, read)
     return parts, Steering(parts)
 
@@ -194,6 +191,18 @@ def _swings(scores: SteeredScores, prompts: CategoryPrompts, changes: np.ndarray
     start = preference(scores.start.softmax(dim=-1))
     patterns = track(scores.patterns(-1.0, changes), "steered", len(changes))
     return np.array([preference(pattern) for pattern in patterns]) - start
+
+
+@kept("layers-read", version=1)
+def layers_read(checkpoint: Checkpoint, tokens: Tensor, layers: Sequence[int]) -> dict[str, Tensor]:
+    """Return what layers' heads read on prompts, by layer, from one run of the model."""
+    names = {layer: f"blocks.{layer}.ln1.hook_normalized" for layer in layers}
+    parts: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    for some in tokens.split(checkpoint.sizes.prompts_at_once(tokens.shape[1], FEWEST_AT_ONCE)):
+        run = checkpoint.run(some, record=list(names.values()))
+        for layer, name in names.items():
+            parts[layer].append(run[name].float().cpu())
+    return {str(layer): torch.cat(tensors) for layer, tensors in parts.items()}
 
 
 @kept("symmetric-part", version=3)

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from headclaims.cache import cache_folder
 from headclaims.checkpoint.interface import Checkpoint
 from headclaims.errors import BadCheckpoint, BadInput, OfAnotherSet
+from headclaims.uncollected import uncollected
+
+if TYPE_CHECKING:
+    from headclaims.checkpoint.full import FullCheckpoint
 
 CATEGORIES = "categories"
 """The construction of planted checkpoints where a claim set names none."""
@@ -51,9 +58,7 @@ def load(
     from headclaims.checkpoint import hub
 
     folder = hub.fetch(spec, revision)
-    from headclaims.checkpoint.boot import load_full
-
-    checkpoint = load_full("hub", spec, spec.replace("/", "--"), folder, device, dtype)
+    checkpoint = _load_full()("hub", spec, spec.replace("/", "--"), folder, device, dtype)
     checkpoint.revision = folder.name
     if revision is not None:
         checkpoint.name += "@" + revision.replace("/", "--")
@@ -62,7 +67,6 @@ def load(
 
 def _local(spec: str, path: Path, device: str, dtype: torch.dtype | None, construction: str) -> Checkpoint:
     if _is_planted(spec):
-        from headclaims.checkpoint.boot import load_full
         from headclaims.checkpoint.planted.constructions import constructions
 
         _, _, name = spec.partition(":")
@@ -70,15 +74,14 @@ def _local(spec: str, path: Path, device: str, dtype: torch.dtype | None, constr
         if spec != "planted" and name not in made.names:
             raise OfAnotherSet(f"{spec}: no such counterfeit; planted:list prints those there are")
         name_for_readers = spec.replace(":", "-") if construction == CATEGORIES else f"{construction}-{name or spec}"
-        checkpoint = load_full("planted", spec, name_for_readers, made.folder(name), device, dtype)
+        checkpoint = _load_full()("planted", spec, name_for_readers, made.folder(name), device, dtype)
         checkpoint.construction = construction
         return checkpoint
     if spec.startswith(TRAINED):
-        from headclaims.checkpoint.boot import load_full
         from headclaims.checkpoint.trained.folder import parse, trained_folder
 
         series, step = parse(spec)
-        return load_full("trained", spec, f"trained-{series}-{step}", trained_folder(series, step), device, dtype)
+        return _load_full()("trained", spec, f"trained-{series}-{step}", trained_folder(series, step), device, dtype)
     if path.suffix == ".safetensors":
         return _evidence_file(spec)
     if path.suffix == ".gguf" and not path.is_file():
@@ -95,11 +98,17 @@ def _local(spec: str, path: Path, device: str, dtype: torch.dtype | None, constr
         )
     if path.is_file() and path.suffix != ".gguf":
         raise BadCheckpoint(f"{spec}: a file of no kind this suite reads; wanted a folder, .gguf or .safetensors")
-    from headclaims.checkpoint.boot import load_full
-
     if path.is_dir():
-        return load_full("folder", spec, path.resolve().name, path, device, dtype)
-    return load_full("gguf", spec, path.stem, path.parent, device, dtype, gguf=path.name)
+        return _load_full()("folder", spec, path.resolve().name, path, device, dtype)
+    return _load_full()("gguf", spec, path.stem, path.parent, device, dtype, gguf=path.name)
+
+
+@cache
+def _load_full() -> Callable[..., FullCheckpoint]:
+    """Import `boot.load_full`, and with it TransformerLens and transformers."""
+    with uncollected():
+        from headclaims.checkpoint.boot import load_full
+    return load_full
 
 
 def _is_made_here(spec: str) -> bool:

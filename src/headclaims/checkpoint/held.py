@@ -6,6 +6,7 @@ evidence that is named again, as it was named before and with its files untouche
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,12 @@ def held_or(load: Callable[..., Checkpoint], spec: str, *arguments: Any) -> Chec
         return load(spec, *arguments)
     key = (spec, *map(str, arguments), *_files(Path(os.path.expanduser(spec))))
     if key not in _held:
-        _held.clear()
+        if _held:
+            _held.clear()
+            # A model has cycles, and was frozen with what was there when it was loaded.
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
         _held[key] = load(spec, *arguments)
     return _held[key]
 

@@ -7,10 +7,12 @@ runs of pytest pay nothing.
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import nullcontext
 
 import pytest
 
 from headclaims.plugin.folders import set_folders
+from headclaims.uncollected import uncollected
 
 RUNS_NOTHING = ("help", "version", "collectonly", "showfixtures", "show_fixtures_per_test", "markers", "setupplan")
 
@@ -20,9 +22,10 @@ def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> Generator[None, object, object]:
     """Add the options, once all other plugins have added theirs; and ini keys wherever a configuration has some."""
-    result = yield
     paths = [arg for arg in args if not arg.startswith("-")] or early_config.getini("testpaths")
     covered = set_folders(paths or ["."], early_config.invocation_params.dir)
+    with uncollected() if covered else nullcontext():
+        result = yield
     if covered or _has_our_keys(early_config):
         from headclaims.plugin.options import add_ini_keys, add_named_heads, add_options
 

@@ -1,6 +1,8 @@
 """The checkpoint that a process holds: loaded once, while what was named and its files stay as they were."""
 
+import gc
 import os
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +56,22 @@ def test_the_same_is_loaded_once_and_one_at_a_time() -> None:
     assert load.names == ["a", "a", "b", "a"]
     assert held._held is not None
     assert len(held._held) == 1
+
+
+@pytest.mark.usefixtures("holding")
+def test_what_is_let_go_is_freed_though_it_was_frozen() -> None:
+    class InACycle(RecordedGraph):
+        """As models are: it holds itself."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+    made: list[Checkpoint] = [InACycle()]
+    freed = weakref.ref(made[0])
+    held.held_or(lambda *_: made.pop(), "a")
+    gc.freeze()
+    assert held.held_or(lambda *_: freed(), "b") is None
+    gc.unfreeze()
 
 
 @pytest.mark.usefixtures("holding")

@@ -1,0 +1,23 @@
+"""Imports without garbage collections."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Import in the `with` block without collections, and take what is there then out of all later ones.
+
+    Libraries make a million objects that stay: looking through these again and again took a sixth of the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
