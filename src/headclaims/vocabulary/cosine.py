@@ -133,7 +133,7 @@ def _compiled(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile
     itself, queries, keys = scores.itself.numpy(), scores.queries.float(), scores.keys.float()
 
     def strip(first_row: int) -> tuple[Float[np.ndarray, " bin"], Int[np.ndarray, " bin"], float]:
-        sums, pairs, squares = np.zeros((LANES, N_BINS)), np.zeros((LANES, N_BINS), dtype=np.int64), 0.0
+        added, squares = np.zeros((LANES, N_BINS, 2)), 0.0
         row = slice(first_row, first_row + tile)
         for first_column in range(first_row, n, tile):
             column = slice(first_column, first_column + tile)
@@ -153,10 +153,10 @@ def _compiled(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile
                 itself,
                 1 / BIN_WIDTH,
                 _margin(vectors.shape[1]),
-                sums,
-                pairs,
+                added,
             )
-        return sums.sum(axis=0), pairs.sum(axis=0), squares
+        sums, pairs = added.sum(axis=0).T
+        return sums, pairs.astype(np.int64), squares
 
     parts = each_in_one_thread(strip, range(0, n, tile), "similarity")
     sums, pairs = sum((p[0] for p in parts), np.zeros(N_BINS)), sum((p[1] for p in parts), np.zeros(N_BINS, np.int64))

@@ -245,18 +245,18 @@ def fold_bins(
     itself: Any,
     per_unit: float,
     margin: float,
-    sums: Any,
-    pairs: Any,
+    added: Any,
 ) -> float:
     """Add both scores of each pair i < j of a tile to the bin of its cosine, in place; returns Σ s² over them.
 
     `forward[i, j]` is the score of query i with key j, `backward[i, j]` that of query j with key i; from each, the
     query's score with itself is subtracted. A cosine within `margin` of the edge of a bin, in widths of one, is
-    computed again in float64. `sums` and `pairs` [lane, bin] are to be added up over lanes: most successive pairs fall
-    into the same few bins, and are added in different lanes so that none waits for the one before.
+    computed again in float64. `added` [lane, bin, 2] holds sums and numbers of pairs, in one place as they are added
+    together, and is to be added up over lanes: most successive pairs fall into the same few bins, and are added in
+    different lanes so that none waits for the one before.
     """
     squares = 0.0
-    lanes, last = sums.shape[0], sums.shape[1] - 1
+    lanes, last = added.shape[0], added.shape[1] - 1
     number, both = np.empty(cosines.shape[1], dtype=np.int32), np.empty(cosines.shape[1])
     for r in range(cosines.shape[0]):
         i = first_row + r
@@ -282,7 +282,7 @@ def fold_bins(
                 exact = _dot(rows[i], rows[j]) / norms[i] / norms[j]
                 # Equal vectors have cosine 1 up to rounding.
                 place = last if exact > 1 - 1e-9 else int((min(max(exact, -1.0), 1.0) + 1) * per_unit + 1e-9)
-            lane = c % lanes
-            sums[lane, place] += both[c]
-            pairs[lane, place] += 2
+            lane, bin_ = np.uintp(c % lanes), np.uintp(place)
+            added[lane, bin_, 0] += both[c]
+            added[lane, bin_, 1] += 2.0
     return squares
