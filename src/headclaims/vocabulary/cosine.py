@@ -130,22 +130,18 @@ def _compiled(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile
     """Compute the curve on the processor: torch computes each tile, and a compiled kernel folds it."""
     n = len(vectors)
     unit, norms = _unit(vectors)
-    itself, queries, keys = scores.itself.numpy(), scores.queries.float(), scores.keys.float()
+    pairs_of, itself = _Pairs.of(scores), scores.itself.numpy()
 
-    def strip(first_row: int) -> tuple[Float[np.ndarray, " bin"], Int[np.ndarray, " bin"], float]:
+    def strip(first_row: int) -> tuple[Float[np.ndarray, "bin 2"], float]:
         added, squares = np.zeros((LANES, N_BINS, 2)), 0.0
         row = slice(first_row, first_row + tile)
         for first_column in range(first_row, n, tile):
             column = slice(first_column, first_column + tile)
-            cosines = unit[row] @ unit[column].T
-            forward, backward = (
-                capped(products, scores.cap)
-                for products in (queries[row] @ keys[column].T, keys[row] @ queries[column].T)
-            )
-            squares += kernels.fold_bins(
-                cosines.numpy(),
-                forward.numpy(),
-                backward.numpy(),
+            both, of_both = pairs_of.scores(row, column)
+            squares += of_both
+            kernels.fold_bins(
+                (unit[row] @ unit[column].T).numpy(),
+                both.numpy(),
                 first_row,
                 first_column,
                 vectors.numpy(),
@@ -155,12 +151,49 @@ def _compiled(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile
                 _margin(vectors.shape[1]),
                 added,
             )
-        sums, pairs = added.sum(axis=0).T
-        return sums, pairs.astype(np.int64), squares
+        return added.sum(axis=0), squares
 
     parts = each_in_one_thread(strip, range(0, n, tile), "similarity")
-    sums, pairs = sum((p[0] for p in parts), np.zeros(N_BINS)), sum((p[1] for p in parts), np.zeros(N_BINS, np.int64))
-    return SimilarityCurve(sums, pairs, sum(part[2] for part in parts) / max(1, n * (n - 1)))
+    sums, pairs = sum((added for added, _ in parts), np.zeros((N_BINS, 2))).T
+    squares = pairs_of.squares + sum(of_strip for _, of_strip in parts)
+    return SimilarityCurve(sums, pairs.astype(np.int64), squares / max(1, n * (n - 1)))
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Both scores of pairs of tokens, added up: without a cap one product, of each token's query and key together.
+
+    `squares` is Σ s² over both scores of all pairs where it follows from the factors, without a cap; otherwise 0.
+    """
+
+    left: Float[Tensor, "token both"]
+    right: Float[Tensor, "token both"]
+    cap: float | None
+    squares: float
+
+    @classmethod
+    def of(cls, scores: TokenScores) -> _Pairs:
+        q, k = scores.queries.float(), scores.keys.float()
+        squares = 0.0
+        if scores.cap is None:
+            wide_q, wide_k = q.double(), k.double()
+            every = ((wide_q.T @ wide_q) * (wide_k.T @ wide_k)).sum()
+            squares = max(0.0, float(every - (wide_q * wide_k).sum(dim=1).square().sum()))
+        return cls(torch.cat([q, k], dim=1), torch.cat([k, q], dim=1), scores.cap, squares)
+
+    def scores(self, row: slice, column: slice) -> tuple[Float[Tensor, "row column"], float]:
+        """Return the sums of both scores of a tile, whose first row or a later one is its first column.
+
+        With a cap, return Σ s² over both scores of the pairs i < j as well; otherwise 0.
+        """
+        left, right = self.left[row], self.right[column]
+        if self.cap is None:
+            return left @ right.T, 0.0
+        forward, backward = (
+            capped(a @ b.T, self.cap) for a, b in zip(left.chunk(2, dim=1), right.chunk(2, dim=1), strict=True)
+        )
+        squares = (forward.square() + backward.square()).triu(row.start - column.start + 1)
+        return forward.add_(backward), float(squares.sum(dtype=torch.float64))
 
 
 def _on_device(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile: int) -> SimilarityCurve:

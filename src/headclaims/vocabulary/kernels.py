@@ -208,36 +208,24 @@ def _dot(x: Any, y: Any) -> float:
 
 @njit(nogil=True, cache=True, fastmath=FAST)
 def _place(
-    cosines: Any,
-    forward: Any,
-    backward: Any,
-    own: float,
-    itself: Any,
-    per_unit: Any,
-    margin: Any,
-    number: Any,
-    both: Any,
-) -> float:
-    """Find each pair's bin (`number`, −1 where it is in doubt) and what it adds (`both`); return Σ s² over both scores.
+    cosines: Any, scores: Any, own: float, itself: Any, per_unit: Any, margin: Any, number: Any, both: Any
+) -> None:
+    """Find each pair's bin (`number`, −1 where it is in doubt) and what it adds (`both`).
 
     The pairs are of one query with successive keys, whose scores with themselves are `own` and `itself`.
     """
-    squares = 0.0
     for c in range(cosines.shape[0]):
         place = (cosines[c] + np.float32(1)) * per_unit
         whole = np.int32(place)
         beyond = place - np.float32(whole)
         number[c] = whole if margin <= beyond <= np.float32(1) - margin else np.int32(-1)
-        both[c] = (forward[c] - own) + (backward[c] - itself[c])
-        squares += np.float64(forward[c]) * forward[c] + np.float64(backward[c]) * backward[c]
-    return squares
+        both[c] = (scores[c] - own) - itself[c]
 
 
 @njit(nogil=True, cache=True)
 def fold_bins(
     cosines: Any,
-    forward: Any,
-    backward: Any,
+    scores: Any,
     first_row: int,
     first_column: int,
     rows: Any,
@@ -246,16 +234,14 @@ def fold_bins(
     per_unit: float,
     margin: float,
     added: Any,
-) -> float:
-    """Add both scores of each pair i < j of a tile to the bin of its cosine, in place; returns Σ s² over them.
+) -> None:
+    """Add both scores of each pair i < j of a tile to the bin of its cosine, in place.
 
-    `forward[i, j]` is the score of query i with key j, `backward[i, j]` that of query j with key i; from each, the
-    query's score with itself is subtracted. A cosine within `margin` of the edge of a bin, in widths of one, is
-    computed again in float64. `added` [lane, bin, 2] holds sums and numbers of pairs, in one place as they are added
-    together, and is to be added up over lanes: most successive pairs fall into the same few bins, and are added in
-    different lanes so that none waits for the one before.
+    `scores[i, j]` is the sum of both, from each of which the query's score with itself is subtracted. A cosine within
+    `margin` of the edge of a bin, in widths of one, is computed again in float64. `added` [lane, bin, 2] holds sums and
+    numbers of pairs, in one place as they are added together, and is to be added up over lanes: most successive pairs
+    fall into the same few bins, and are added in different lanes so that none waits for the one before.
     """
-    squares = 0.0
     lanes, last = added.shape[0], added.shape[1] - 1
     number, both = np.empty(cosines.shape[1], dtype=np.int32), np.empty(cosines.shape[1])
     for r in range(cosines.shape[0]):
@@ -264,10 +250,9 @@ def fold_bins(
         n = cosines.shape[1] - start
         if n <= 0:
             continue
-        squares += _place(
+        _place(
             cosines[r, start:],
-            forward[r, start:],
-            backward[r, start:],
+            scores[r, start:],
             itself[i],
             itself[first_column + start : first_column + start + n],
             np.float32(per_unit),
@@ -285,4 +270,3 @@ def fold_bins(
             lane, bin_ = np.uintp(c % lanes), np.uintp(place)
             added[lane, bin_, 0] += both[c]
             added[lane, bin_, 1] += 2.0
-    return squares
