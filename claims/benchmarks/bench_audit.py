@@ -35,7 +35,7 @@ def checkpoint():
 def test_load(bench, products):
     """From the folder to folded weights; in units of 10¹² operations."""
     folder = str(gpt2_sized_folder())
-    seconds = bench(lambda: load(folder), rounds=1, flops=1e12, n_bytes=4 * 124e6)
+    seconds = bench(lambda: load(folder), rounds=2, flops=1e12, n_bytes=4 * 124e6)
     bench.against("bound", seconds, products(1e12))
 
 
