@@ -188,17 +188,17 @@ class Nulls:
 
         Where queries and keys are normalised or scores capped, norms, cap and biases are the target's own.
         """
+        if self.audit.settings.verdicts_only:
+            return self.draw(GAUSSIAN_HEADS, lambda: np.empty(0))
+        first = self._gaussian_maps(range(self._gaussian_draws[0]), GAUSSIAN_STATISTICS)
+        if any(name not in first for name in statistics):
+            return Null(GAUSSIAN_HEADS, None, missing="no member has the statistic")
 
         def smallest(members: range) -> np.ndarray:
-            arrays = self._gaussian_maps(members, statistics if members.start else GAUSSIAN_STATISTICS)
-            if any(name not in arrays for name in statistics):
-                raise NotAssessable("no member has the statistic")
+            arrays = self._gaussian_maps(members, statistics) if members.start else first
             return np.stack([arrays[name] for name in statistics]).min(axis=0)
 
-        try:
-            return self._gaussian(smallest)
-        except NotAssessable as error:
-            return Null(GAUSSIAN_HEADS, None, missing=str(error))
+        return self._gaussian(smallest)
 
     @property
     def _layer(self) -> LayerMap:

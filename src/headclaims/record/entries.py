@@ -15,7 +15,8 @@ from headclaims.statistics.verdict import Flag, Judgement, Measurement, Verdict,
 class NullEntry:
     """A null population in a record; n and p are None where the evidence could not give it.
 
-    `p_least` is the least p that n members can give. `n_layer` and `p_layer` are of those members that are heads of the
+    `n` members were drawn, and `p_least` is the least p that as many can give, or as many more as would have been drawn
+    for it (`Null.enough_for`). `n_layer` and `p_layer` are of those members that are heads of the
     target's layer; None where there are none.
     """
 
