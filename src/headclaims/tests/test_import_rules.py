@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1]
 ROOT = SOURCE.parents[1]
 # From the ground up: a wing imports from its own storey and those below, of its own storey only itself.
 STOREYS = (
-    {"errors", "cache", "files", "progress", "refusal", "threads", "version"},
+    {"errors", "cache", "files", "progress", "refusal", "threads", "uncollected", "version"},
     {"prompts", "statistics"},
     {"checkpoint", "record"},
     {"circuit"},
