@@ -238,9 +238,8 @@ def _root_mean_square(scores: TokenScores) -> float:
     """Return the root mean square score of two different words; 1 where all are 0."""
     if scores.cap is not None:
         return _root_mean_square_of(scores.matrix())
-    q, k = scores.queries.double(), scores.keys.double()
-    squares = ((q.T @ q) * (k.T @ k)).sum() - (q * k).sum(dim=1).square().sum()
-    return max(0.0, float(squares) / (len(q) * (len(q) - 1))) ** 0.5 or 1.0
+    n = len(scores.queries)
+    return (scores.sum_of_squares / (n * (n - 1))) ** 0.5 or 1.0
 
 
 def _root_mean_square_of(matrix: Float[Tensor, "word word"]) -> float:

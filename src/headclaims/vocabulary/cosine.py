@@ -174,11 +174,7 @@ class _Pairs:
     @classmethod
     def of(cls, scores: TokenScores) -> _Pairs:
         q, k = scores.queries.float(), scores.keys.float()
-        squares = 0.0
-        if scores.cap is None:
-            wide_q, wide_k = q.double(), k.double()
-            every = ((wide_q.T @ wide_q) * (wide_k.T @ wide_k)).sum()
-            squares = max(0.0, float(every - (wide_q * wide_k).sum(dim=1).square().sum()))
+        squares = scores.sum_of_squares if scores.cap is None else 0.0
         return cls(torch.cat([q, k], dim=1), torch.cat([k, q], dim=1), scores.cap, squares)
 
     def scores(self, row: slice, column: slice) -> tuple[Float[Tensor, "row column"], float]:

@@ -138,6 +138,12 @@ class TokenScores:
         return TokenScores(self.queries.to(device), self.keys.to(device), own, self.cap)
 
     @property
+    def sum_of_squares(self) -> float:
+        """Σ (q_i·k_j)² over i ≠ j, where query i and key i are of one token: from the factors, in float64, uncapped."""
+        q, k = self.queries.double(), self.keys.double()
+        return max(0.0, float(((q.T @ q) * (k.T @ k)).sum() - (q * k).sum(dim=1).square().sum()))
+
+    @property
     def itself(self) -> Float[Tensor, " token"]:
         """Scores of tokens with themselves, in float64; raises ValueError unless queries and keys are as many."""
         self._require_square()
