@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,17 @@ def held_or(load: Callable[..., Checkpoint], spec: str, *arguments: Any) -> Chec
     if key not in _held:
         if _held:
             _held.clear()
-            # A model has cycles, and was frozen with what was there when it was loaded.
-            gc.unfreeze()
-            gc.collect()
-            gc.freeze()
+            _free_the_first()
         _held[key] = load(spec, *arguments)
     return _held[key]
+
+
+@cache
+def _free_the_first() -> None:
+    """Collect the first model: it has cycles, and was frozen with what was there after the first audit."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _files(path: Path) -> list[tuple[str, int, int]]:

@@ -33,6 +33,7 @@ class Loads:
 def holding(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hold checkpoints for the time of a test."""
     monkeypatch.setattr(held, "_held", None)
+    held._free_the_first.cache_clear()
     held.hold_the_last()
     return
 
