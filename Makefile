@@ -3,13 +3,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/installed
 ARGS ?=
-# The library below the audit, without what numba compiles and what pytest loads by the plugin: what jaxtyping and beartype check while the tests run.
-TYPED = $(shell cd src && find headclaims -name '*.py' -not -path '*/tests/*' -not -name kernels.py -not -name __init__.py \
+# The library below the audit, without what numba and Triton compile and what pytest loads by the plugin: what jaxtyping and beartype check while the tests run.
+TYPED = $(shell cd src && find headclaims -name '*.py' -not -path '*/tests/*' -not -name '*kernels.py' -not -name __init__.py \
 	-not -path '*/plugin/*' -not -path '*/audit/*' -not -path '*/claim/*' -not -name errors.py -not -name files.py -not -name uncollected.py | sed 's/\.py$$//; s|/|.|g' | sort | paste -sd, -)
 # One process a processor, one thread each: most tests are small, and threads that wait for one another cost more than they give.
 TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest src/ -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: install claims test check docs bench mutants error-rates emergence clean
+.PHONY: install claims test check docs bench bench-accelerator mutants error-rates emergence clean
 
 install: $(STAMP)
 
@@ -41,9 +41,16 @@ mutants: $(STAMP)
 	$(BIN)/headclaims trials counterfeits $(ARGS)
 
 bench: $(STAMP)
-	$(BIN)/pytest claims/benchmarks -o python_files='bench_*.py' -p no:cacheprovider --benchmark-sort=name \
+	$(BIN)/pytest claims/benchmarks -o python_files='bench_*.py' --ignore=claims/benchmarks/bench_accelerator.py \
+		-p no:cacheprovider --benchmark-sort=name \
 		--benchmark-columns=min --benchmark-storage=file://reports/benchmarks --benchmark-autosave $(ARGS)
 	$(BIN)/headclaims bench
+
+# Where there is an accelerator; its records are apart from the processor's.
+bench-accelerator: $(STAMP)
+	$(BIN)/pytest claims/benchmarks/bench_accelerator.py -p no:cacheprovider --benchmark-sort=name --benchmark-columns=min \
+		--benchmark-storage=file://reports/benchmarks/accelerator --benchmark-autosave $(ARGS)
+	$(BIN)/headclaims bench reports/benchmarks/accelerator
 
 emergence: $(STAMP)
 	$(BIN)/headclaims sweep reports/trials/induction_heads/emergence.toml $(ARGS)

@@ -27,9 +27,9 @@ UNIT = 2048
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
-    """The processor and the versions; not whose machine it is."""
+    """The processor, the accelerator if there is one, and the versions; not whose machine it is."""
     machine_info.pop("node", None)
-    machine_info.update(environment("cpu"))
+    machine_info.update(environment("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 class Bench:

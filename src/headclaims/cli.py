@@ -297,7 +297,7 @@ def _bench(folder: Path) -> int:
     draw_trend(runs, folder / "trend.svg")
     draw_scaling(runs[-1], folder / "scaling.svg")
     whole = len(runs[-1].benchmarks) == max(len(run.benchmarks) for run in runs)
-    if whole and folder == BENCHMARKS:
+    if whole:
         into_readme(folder / "README.md", MARKS, figures(runs[-1]))
     complaints = worse(runs)
     for line in complaints:

@@ -49,10 +49,13 @@ class Run:
 
 
 def read_runs(folder: Path) -> list[Run]:
-    """Read the runs in a folder, in the order of their time; raises BadInput for a file that is no record."""
+    """Read the runs in a folder and its machines' folders, in the order of their time.
+
+    Folders further down have a history of their own. Raises BadInput for a file that is no record.
+    """
     runs = []
-    for path in folder.rglob("*.json"):
-        if path == folder / TREND_FILE:
+    for path in (*folder.glob("*.json"), *folder.glob("*/*.json")):
+        if path.name == TREND_FILE:
             continue
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -65,7 +68,8 @@ def read_runs(folder: Path) -> list[Run]:
                 for one in content["benchmarks"]
             }
             changed = "+" if content["commit_info"].get("dirty") else ""
-            machine = f"{content['machine_info'].get('cpu')}, {content['machine_info'].get('threads')} threads"
+            on = content["machine_info"]
+            machine = f"{on.get('accelerator') or on.get('cpu')}, {on.get('threads')} threads"
             runs.append(Run(content["commit_info"]["id"][:7] + changed, content["datetime"], machine, benchmarks))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"{path}: no record of pytest-benchmark; wanted one of `make bench`") from error

@@ -63,7 +63,7 @@ def dense_way(E: Float[Tensor, "token d_model"], circuit: QKCircuit) -> Dense:
     """Form E W_QK Eᵀ whole and sort every row for the ranks, as the write-up's code does."""
     scores = E @ (circuit.W_Q @ circuit.W_K.T) @ E.T * circuit.scale
     order = scores.argsort(dim=1, descending=True)
-    own_rank = (order == torch.arange(len(E))[:, None]).int().argmax(dim=1)
+    own_rank = (order == torch.arange(len(E), device=E.device)[:, None]).int().argmax(dim=1)
     return Dense(order[:, :10].clone(), own_rank, scores.logsumexp(dim=1))
 
 

@@ -9,9 +9,13 @@ from typing import Any
 
 
 def environment(device: str) -> dict[str, Any]:
-    """Return versions, platform, processor, the number of threads and the device; loads torch to ask it."""
+    """Return versions, platform, processor, the number of threads, the device and, if it is one of CUDA's, its name.
+
+    Loads torch to ask it.
+    """
     import torch
 
+    there = {"accelerator": torch.cuda.get_device_name()} if device == "cuda" and torch.cuda.is_available() else {}
     return {
         "python": platform.python_version(),
         "torch": version("torch"),
@@ -22,6 +26,7 @@ def environment(device: str) -> dict[str, Any]:
         "cpu": _cpu(),
         "threads": torch.get_num_threads(),
         "device": device,
+        **there,
     }
 
 

@@ -40,6 +40,9 @@ def test_records_are_read_in_the_order_of_their_time(tmp_path: Path) -> None:
     (tmp_path / "machine").mkdir()
     (tmp_path / "machine" / "1.json").write_text(json.dumps(record("b", "2026-02-01", True, sweep=2.0)))
     (tmp_path / "machine" / "2.json").write_text(json.dumps(record("a", "2026-01-01", sweep=1.5, load=4)))
+    (tmp_path / "accelerator" / "machine").mkdir(parents=True)
+    (tmp_path / "accelerator" / "machine" / "1.json").write_text("a history of its own")
+    (tmp_path / "accelerator" / "trend.json").write_text("no record")
     first, last = read_runs(tmp_path)
     assert (first.commit, last.commit) == ("a" * 7, "b" * 7 + "+")
     assert first.ratios == {"sweep / bound": 1.5, "load / bound": 4.0}

@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headclaims.circuit.head_score import capped
 from headclaims.threads import each_in_one_thread
 from headclaims.vocabulary import kernels, on_device, where
+from headclaims.vocabulary.on_device import DeviceBins
+from headclaims.vocabulary.pairs import Pairs
 from headclaims.vocabulary.tiles import TILE
 from headclaims.vocabulary.token_scores import ROUNDING, TokenScores
 
@@ -23,7 +24,7 @@ N_BINS = round(2 / BIN_WIDTH) + 1
 """Bins start at −1 and contain their lower edge; the last contains cosine 1 alone."""
 PAIRS_IN_A_BIN = 50
 HIGH_QUANTILE = 0.9
-ROWS_AT_ONCE = 512
+ROWS_AT_ONCE = 4096
 LANES = 8
 
 
@@ -106,7 +107,7 @@ def similarity_curve(
     scores.rounding()  # raises ValueError where float32 cannot hold the scores
     if place.compiled:
         return _compiled(scores, vectors, tile or TILE[0])
-    return _on_device(scores, vectors, tile or on_device.TILE[0])
+    return _on_device(scores, vectors, tile or on_device.SIDE)
 
 
 def _unit(vectors: Float[Tensor, "token d_model"]) -> tuple[Float[Tensor, "token d_model"], Float[Tensor, " token"]]:
@@ -130,7 +131,7 @@ def _compiled(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile
     """Compute the curve on the processor: torch computes each tile, and a compiled kernel folds it."""
     n = len(vectors)
     unit, norms = _unit(vectors)
-    pairs_of, itself = _Pairs.of(scores), scores.itself.numpy()
+    pairs_of, itself = Pairs.of(scores), scores.itself.numpy()
 
     def strip(first_row: int) -> tuple[Float[np.ndarray, "bin 2"], float]:
         added, squares = np.zeros((LANES, N_BINS, 2)), 0.0
@@ -138,7 +139,7 @@ def _compiled(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile
         for first_column in range(first_row, n, tile):
             column = slice(first_column, first_column + tile)
             both, of_both = pairs_of.scores(row, column)
-            squares += of_both
+            squares += float(of_both)
             kernels.fold_bins(
                 (unit[row] @ unit[column].T).numpy(),
                 both.numpy(),
@@ -159,42 +160,14 @@ def _compiled(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile
     return SimilarityCurve(sums, pairs.astype(np.int64), squares / max(1, n * (n - 1)))
 
 
-@dataclass(frozen=True)
-class _Pairs:
-    """Both scores of pairs of tokens, added up: without a cap one product, of each token's query and key together.
-
-    `squares` is Σ s² over both scores of all pairs where it follows from the factors, without a cap; otherwise 0.
-    """
-
-    left: Float[Tensor, "token both"]
-    right: Float[Tensor, "token both"]
-    cap: float | None
-    squares: float
-
-    @classmethod
-    def of(cls, scores: TokenScores) -> _Pairs:
-        q, k = scores.queries.float(), scores.keys.float()
-        squares = scores.sum_of_squares if scores.cap is None else 0.0
-        return cls(torch.cat([q, k], dim=1), torch.cat([k, q], dim=1), scores.cap, squares)
-
-    def scores(self, row: slice, column: slice) -> tuple[Float[Tensor, "row column"], float]:
-        """Return the sums of both scores of a tile, whose first row or a later one is its first column.
-
-        With a cap, return Σ s² over both scores of the pairs i < j as well; otherwise 0.
-        """
-        left, right = self.left[row], self.right[column]
-        if self.cap is None:
-            return left @ right.T, 0.0
-        forward, backward = (
-            capped(a @ b.T, self.cap) for a, b in zip(left.chunk(2, dim=1), right.chunk(2, dim=1), strict=True)
-        )
-        squares = (forward.square() + backward.square()).triu(row.start - column.start + 1)
-        return forward.add_(backward), float(squares.sum(dtype=torch.float64))
-
-
 def _on_device(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile: int) -> SimilarityCurve:
-    """Compute the curve with torch operators on the vectors' device, whichever that is."""
+    """Compute the curve on the vectors' device, whichever that is: by fused kernels, or by torch operators."""
     n, (unit, norms) = len(vectors), _unit(vectors)
-    folds = on_device.DeviceBins(scores, vectors, unit, norms, BIN_WIDTH, N_BINS, _margin(vectors.shape[1]))
+    kind = DeviceBins
+    if where.has_fused_kernels(vectors.device):
+        from headclaims.vocabulary import fused
+
+        kind = fused.FusedBins
+    folds = kind(scores, vectors, unit, norms, BIN_WIDTH, N_BINS, _margin(vectors.shape[1]))
     sums, pairs, squares = folds.run(tile)
     return SimilarityCurve(sums.numpy(), pairs.numpy(), squares / max(1, n * (n - 1)))

@@ -21,10 +21,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from headclaims.circuit.head_score import capped
+from headclaims.vocabulary.pairs import Pairs
 from headclaims.vocabulary.token_scores import Swept, TokenScores
 
-TILE = (4096, 8192)
-"""Queries by keys: 128 MiB of float32, enough to keep an accelerator busy."""
+TILE, SIDE = (8192, 8192), 4096
+"""Queries by keys of a sweep's tiles, 256 MiB of float32; the side of the curve's, of which there are several."""
 SPARE = 16
 """Candidates beyond the k that were asked for."""
 PAIRS_AT_ONCE = 2**15
@@ -32,7 +33,7 @@ PAIRS_AT_ONCE = 2**15
 
 
 @contextmanager
-def _whole_float32() -> Iterator[None]:
+def whole_float32() -> Iterator[None]:
     """Multiply float32 as such in the `with` block: a shorter format would leave `rounding` no bound."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -60,17 +61,21 @@ class DeviceSweep:
         self.exact_queries, self.exact_keys = (part.to(exact_on).double() for part in (queries, keys))
         self.places = self.own_key.to(self.device)
         own = self.scores.own
-        products = (self.exact_queries * self.exact_keys[self.own_key.to(exact_on)]).sum(dim=1)
-        self.own = products if own is None else own.to(exact_on).double()
+        every = torch.arange(len(queries), device=exact_on)
+        self.own = self.products(every, self.own_key.to(exact_on)) if own is None else own.to(exact_on).double()
         self.rounding = self.scores.rounding().to(exact_on)
 
     @cached_property
-    def _between(self) -> tuple[Float[Tensor, "query 1"], Float[Tensor, "query 1"]]:
+    def bounds(self) -> tuple[Float[Tensor, "query 1"], Float[Tensor, "query 1"]]:
         """Bounds in float32, rounded outwards, between which a product may be above or below the own one."""
         low, high = (self.own - self.rounding).float(), (self.own + self.rounding).float()
         infinity = torch.full_like(low, torch.inf)
         low, high = torch.nextafter(low, -infinity), torch.nextafter(high, infinity)
         return low.to(self.device)[:, None], high.to(self.device)[:, None]
+
+    def products(self, row: Int[Tensor, "*any"], key: Int[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+        """Return products of queries and keys in float64, each summed by itself."""
+        return (self.exact_queries[row] * self.exact_keys[key]).sum(dim=-1)
 
     def blocks(self, rows: Int[Tensor, " row"]) -> Iterator[tuple[Int[Tensor, " key"], Float[Tensor, "row key"]]]:
         """Yield tiles of products of some rows in float32, own ones in their place, −∞ for what a row doesn't see."""
@@ -84,10 +89,9 @@ class DeviceSweep:
             yield number, block.masked_fill_(number > places[:, None], -torch.inf) if self.causal else block
 
     def exact(self, row: Int[Tensor, "*any"], key: Int[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-        """Return products in float64, each summed by itself; the own key's is the own score."""
+        """Return `products`, the own key's being the own score."""
         row, key = row.to(self.own.device), key.to(self.own.device)
-        products = (self.exact_queries[row] * self.exact_keys[key]).sum(dim=-1)
-        return torch.where(key == self.places.to(key)[row], self.own[row], products)
+        return torch.where(key == self.places.to(key)[row], self.own[row], self.products(row, key))
 
     def log_sum_exp(self, block: Float[Tensor, "row key"]) -> Float[Tensor, " row"]:
         """Return ln Σ exp of a tile in float64, of sums in float32 of terms up to 1."""
@@ -96,10 +100,14 @@ class DeviceSweep:
         total = (values - peak[:, None]).exp().sum(dim=1)
         return peak.to(self.own) + total.to(self.own).log()
 
-    def strip(self, rows: Int[Tensor, " row"]) -> tuple[Swept, Bool[Tensor, " row"]]:
-        """Sweep some rows by candidates, scores before the cap; return also of which rows that decides."""
+    def strip(self, first: int, last: int) -> tuple[Swept, Bool[Tensor, " row"]]:
+        """Sweep rows from the first to before the last by candidates; return also of which rows that decides.
+
+        Scores are those before the cap.
+        """
+        rows = torch.arange(first, last, device=self.device)
         n, most = len(rows), self.k + SPARE
-        low, high = (bound[rows] for bound in self._between)
+        low, high = (bound[rows] for bound in self.bounds)
         best = torch.full((n, self.k), -torch.inf, device=self.device)
         which = torch.full((n, self.k), -1, device=self.device)
         above, near = (torch.zeros(n, dtype=torch.int64, device=self.device) for _ in range(2))
@@ -114,12 +122,21 @@ class DeviceSweep:
             which = torch.cat([which, number[found.indices]], dim=1).gather(1, place)
         which = which.masked_fill(best == -torch.inf, -1).to(self.own.device)
         exact = self.exact(rows[:, None].expand_as(which), which.clamp_min(0)).masked_fill(which < 0, -torch.inf)
-        exact, which = (part[:, : self.k] for part in _in_order(exact, which))
+        exact, which = (part[:, : self.k] for part in in_order(exact, which))
         # A key that is no candidate has at most the last one's product, give or take rounding.
         least = best[:, -1].to(self.own) if best.shape[1] == most else torch.full_like(log_sum_exp, -torch.inf)
         decided = (least == -torch.inf) | (exact[:, -1] > least + self.rounding[rows.to(self.own.device)])
         # Of the keys that are near the own one it is one itself.
         return Swept(which, exact, above, log_sum_exp), decided.to(self.device) & (near <= 1)
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Return the first row of each strip, and the one after its last; of no rows there is one strip, empty."""
+        n, height = len(self.queries), self.tile[0]
+        return [(first, min(first + height, n)) for first in range(0, max(n, 1), height)]
+
+    def strips(self) -> list[tuple[Swept, Bool[Tensor, " row"]]]:
+        """Sweep all rows, strip by strip."""
+        return [self.strip(first, last) for first, last in self.ranges()]
 
     def again(self, rows: Int[Tensor, " row"]) -> Swept:
         """Sweep some rows, scores before the cap, and compute every key in float64 that float32 leaves in doubt."""
@@ -157,14 +174,14 @@ class DeviceSweep:
 
     def run(self) -> Swept:
         """Sweep all rows; returns results on the processor."""
-        with _whole_float32():
-            rows = torch.arange(len(self.queries), device=self.device).split(self.tile[0])
-            swept, decided = zip(*(self.strip(some) for some in rows), strict=True)
+        with whole_float32():
+            swept, decided = zip(*self.strips(), strict=True)
             whole = Swept(*(torch.cat(parts) for parts in zip(*swept, strict=True)))
-            for some in (~torch.cat(decided)).nonzero()[:, 0].split(self.tile[0]):
+            undecided = (~torch.cat(decided)).nonzero()[:, 0]
+            for some in undecided.split(self.tile[0]) if len(undecided) else ():
                 for part, found in zip(whole, self.again(some), strict=True):
                     part[some.to(part.device)] = found
-        every = Swept(*(part.cpu() for part in whole))
+        every = Swept(*(_here(part) for part in whole))
         return every._replace(scores=capped_seen(every.scores, self.scores.cap))
 
 
@@ -187,40 +204,36 @@ class DeviceBins:
     def __post_init__(self) -> None:
         self.device = self.vectors.device
         self.itself = self.scores.itself
-        self.queries, self.keys = (part.float() for part in (self.scores.queries, self.scores.keys))
+        self.both = Pairs.of(self.scores)
 
     def run(self, tile: int) -> tuple[Float[Tensor, " bin"], Int[Tensor, " bin"], float]:
         """Add up all pairs i < j, both scores of each; return sums and numbers by bin, and Σ s², on the processor."""
-        n = len(self.vectors)
+        n, steps = len(self.vectors), torch.arange(len(self.vectors), device=self.device)
         # The bin after the last takes what is no pair, or in doubt.
         sums = torch.zeros(min(tile, n), self.n_bins + 1, dtype=torch.float64, device=self.device)
         pairs, squares = torch.zeros_like(sums, dtype=torch.int64), torch.zeros_like(sums[0, 0])
-        with _whole_float32():
-            for rows in torch.arange(n, device=self.device).split(tile):
-                doubtful = []
-                for columns in torch.arange(int(rows[0]), n, device=self.device).split(tile):
-                    place = (self.unit[rows] @ self.unit[columns].T + 1) / self.width
-                    forward, backward = self._scores(rows, columns)
+        with whole_float32():
+            for first in range(0, n, tile):
+                some, doubtful = slice(first, min(first + tile, n)), []
+                rows = steps[some]
+                for start in range(first, n, tile):
+                    others = slice(start, min(start + tile, n))
+                    columns = steps[others]
+                    place = (self.unit[some] @ self.unit[others].T + 1) / self.width
+                    scores, of_both = self.both.scores(some, others)
                     number = place.floor()
                     beyond, is_pair = place - number, columns > rows[:, None]
                     sure = is_pair & (beyond >= self.margin) & (beyond <= 1 - self.margin)
                     number = torch.where(sure, number, self.n_bins).long()
-                    both = (forward.double() - self.itself[rows, None]) + (backward.double() - self.itself[columns])
+                    both = (scores.double() - self.itself[rows, None]) - self.itself[columns]
                     sums[: len(rows)].scatter_add_(1, number, both)
                     pairs[: len(rows)].scatter_add_(1, number, torch.full_like(number, 2))
-                    squares += torch.where(is_pair, forward.square() + backward.square(), 0).sum(dtype=torch.float64)
+                    squares += of_both
                     doubtful.append(is_pair & ~sure)
                 row, column = torch.cat(doubtful, dim=1).nonzero(as_tuple=True)
-                for some in torch.arange(len(row), device=self.device).split(PAIRS_AT_ONCE):
-                    self._again(rows[row[some]], rows[0] + column[some], sums[0], pairs[0])
-        return sums[:, :-1].sum(dim=0).cpu(), pairs[:, :-1].sum(dim=0).cpu(), float(squares)
-
-    def _scores(
-        self, rows: Int[Tensor, " row"], columns: Int[Tensor, " column"]
-    ) -> tuple[Float[Tensor, "row column"], Float[Tensor, "row column"]]:
-        """Return the scores of rows as queries with columns as keys, and of columns as queries with rows as keys."""
-        products = self.queries[rows] @ self.keys[columns].T, self.keys[rows] @ self.queries[columns].T
-        return capped(products[0], self.scores.cap), capped(products[1], self.scores.cap)
+                for part in torch.arange(len(row), device=self.device).split(PAIRS_AT_ONCE):
+                    self._again(rows[row[part]], first + column[part], sums[0], pairs[0])
+        return sums[:, :-1].sum(dim=0).cpu(), pairs[:, :-1].sum(dim=0).cpu(), self.both.squares + float(squares)
 
     def _again(
         self, i: Int[Tensor, " pair"], j: Int[Tensor, " pair"], sums: Float[Tensor, " bin"], pairs: Int[Tensor, " bin"]
@@ -231,12 +244,19 @@ class DeviceBins:
         place = ((cosines.clamp(-1, 1) + 1) / self.width + 1e-9).long()
         number = torch.where(cosines > 1 - 1e-9, self.n_bins - 1, place)
         for one, other in ((i, j), (j, i)):
-            products = (self.queries[one].double() * self.keys[other].double()).sum(dim=1)
+            products = (self.scores.queries[one].double() * self.scores.keys[other].double()).sum(dim=1)
             sums.index_add_(0, number, capped(products, self.scores.cap) - self.itself[one])
         pairs.index_add_(0, number, torch.full_like(number, 2))
 
 
-def _in_order(
+def _here(part: Tensor) -> Tensor:
+    """Return a tensor on the processor, in memory that stays in place: a device copies into it ten times as fast."""
+    if part.device.type != "cuda":
+        return part.cpu()
+    return torch.empty(part.shape, dtype=part.dtype, pin_memory=True).copy_(part)
+
+
+def in_order(
     exact: Float[Tensor, "row candidate"], which: Int[Tensor, "row candidate"]
 ) -> tuple[Float[Tensor, "row candidate"], Int[Tensor, "row candidate"]]:
     """Sort candidates by score, highest first and ties by key."""

@@ -99,5 +99,10 @@ def _compiled(
 def _on_device(
     scores: TokenScores, own_key: Int[Tensor, " query"], k: int, causal: bool, tile: tuple[int, int] | None
 ) -> Swept:
-    """Sweep with torch operators on the factors' device, whichever that is."""
-    return DeviceSweep(scores, own_key, k, causal, tile or on_device.TILE).run()
+    """Sweep on the factors' device, whichever that is: by fused kernels where there are some, or by torch operators."""
+    kind = DeviceSweep
+    if where.has_fused_kernels(scores.queries.device):
+        from headclaims.vocabulary import fused
+
+        kind = fused.FusedSweep
+    return kind(scores, own_key, k, causal, tile or on_device.TILE).run()

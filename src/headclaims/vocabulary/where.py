@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 
@@ -27,6 +28,11 @@ def walk_on(device: torch.device, compiled: bool | None = None) -> None:
 def place(factors: torch.device = PROCESSOR.device) -> Place:
     """Return where tiles of some factors are walked: what was chosen last for those of the processor, else there."""
     return _chosen[0] if factors.type == "cpu" else Place(factors, compiled=False)
+
+
+def has_fused_kernels(device: torch.device) -> bool:
+    """Return whether tiles on a device are folded by `vocabulary.fused`: one of CUDA's or ROCm's, where Triton is."""
+    return device.type == "cuda" and find_spec("triton") is not None
 
 
 def with_float64(factors: torch.device) -> Place:

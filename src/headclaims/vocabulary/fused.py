@@ -1,0 +1,262 @@
+"""The sweep and the similarity curve on an accelerator, each tile folded by one kernel: needs Triton.
+
+torch multiplies a tile, and the kernel reads it once for all statistics, as on the processor. Of each row only the
+highest score of every 32 keys is kept: all keys that may be among the k best are then in the few groups that are as
+high as the k-th highest. These are computed in float64, and so are groups with a key that float32 can't tell from the
+own one, which the fold writes down. Rows that have more of either than there is room for are swept once more by torch
+(`DeviceSweep.again`). Products in float64 are summed in the order of the factors, as on the processor.
+
+Axes as in `vocabulary.scores`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import torch
+import triton
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from headclaims.vocabulary import fused_kernels as kernels
+from headclaims.vocabulary.on_device import DeviceBins, DeviceSweep, in_order, whole_float32
+from headclaims.vocabulary.token_scores import Swept
+
+BLOCK, GROUP, NEAR, ROOM = (of.value for of in (kernels.BLOCK, kernels.GROUP, kernels.NEAR, kernels.ROOM))
+SPARE = 16
+"""Room in a row for candidates beyond the k that were asked for."""
+PAIRS = 128
+PROGRAMS, PAIRS_AGAIN, WIDTH = 1024, 16, 128
+"""Programs for pairs in doubt; how many of these, and of the numbers of their vectors, each holds at once."""
+WARP, AT_ONCE = 512, 512
+"""Groups of a row that one warp looks through; pairs that one holds."""
+STREAMS = 2
+OPTIONS = {"enable_fp_fusion": False}
+"""Products are rounded before they are added, as on the processor."""
+
+
+@dataclass
+class FusedSweep(DeviceSweep):
+    """`DeviceSweep` with its folds in one kernel."""
+
+    @cached_property
+    def _by_factor(self) -> Float[Tensor, "factor key"]:
+        """The keys in float64, of one factor after those of another."""
+        return self.exact_keys.T.contiguous()
+
+    def products(self, row: Int[Tensor, "*any"], key: Int[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+        """Return products of queries and keys in float64, summed in the order of the factors."""
+        out = torch.empty(row.shape, dtype=torch.float64, device=self.device)
+        n, keys = out.numel(), self._by_factor
+        if n:
+            pairs = (of.contiguous().view(-1) for of in (row, key))
+            kernels.pair_products[(triton.cdiv(n, PAIRS),)](
+                self.exact_queries, keys, *pairs, out, n, keys.shape[1], keys.shape[0], PAIRS=PAIRS, **OPTIONS
+            )
+        return out
+
+    @cached_property
+    def _rows(self) -> _Rows:
+        return _Rows.of(self)
+
+    def strips(self) -> list[tuple[Swept, Bool[Tensor, " row"]]]:
+        """Sweep all rows, strips by turns in two streams, where one multiplies while the other folds."""
+        if self.device.type != "cuda":
+            return super().strips()
+        here, found = torch.cuda.current_stream(self.device), []
+        streams = [torch.cuda.Stream(self.device) for _ in range(STREAMS)]
+        self._rows  # noqa: B018
+        for stream in streams:
+            stream.wait_stream(here)
+        for number, (first, last) in enumerate(self.ranges()):
+            with torch.cuda.stream(streams[number % STREAMS]):
+                found.append(self.strip(first, last))
+        for stream in streams:
+            here.wait_stream(stream)
+        return found
+
+    def strip(self, first: int, last: int) -> tuple[Swept, Bool[Tensor, " row"]]:
+        """Sweep rows from the first to before the last; return also of which rows that decides, as `DeviceSweep`."""
+        n, some, n_keys = last - first, slice(first, last), len(self.keys)
+        rows, cap = self._rows.some(some), self.scores.cap or 0.0
+        blocks = triton.cdiv(n_keys, BLOCK)
+        width, n_groups = min(triton.cdiv(self.tile[1], BLOCK), blocks) * BLOCK, blocks * BLOCK // GROUP
+        highest, tile = (torch.empty(n, size, device=self.device) for size in (n_groups, width))
+        for key in range(0, n_keys, width) if n else ():
+            columns = min(width, n_keys - key)
+            torch.mm(self.queries[some], self.keys[key : key + columns].T, out=tile[:, :columns])
+            tile[:, columns : triton.cdiv(columns, BLOCK) * BLOCK].fill_(-torch.inf)
+            kernels.fold[(n,)](
+                tile,
+                width,
+                columns,
+                key,
+                n_groups,
+                rows.places,
+                rows.own,
+                rows.low,
+                rows.high,
+                rows.above,
+                rows.near,
+                rows.near_groups,
+                rows.peak,
+                rows.total,
+                highest,
+                CAP=cap,
+                CAUSAL=self.causal,
+                num_warps=1,
+                **OPTIONS,
+            )
+        padded, most = triton.next_power_of_2(n_groups), rows.which.shape[1]
+        if n:
+            kernels.choose[(n,)](
+                highest,
+                n_groups,
+                self.rounding[some],
+                rows.least,
+                rows.groups,
+                rows.n_chosen,
+                K=self.k,
+                GROUPS=padded,
+                MOST=most,
+                num_warps=max(1, min(8, padded // WARP)),
+                **OPTIONS,
+            )
+            kernels.decide[(n,)](
+                self.exact_queries[some],
+                self._by_factor,
+                n_keys,
+                self.exact_queries.shape[1],
+                rows.places,
+                self.own[some],
+                rows.near,
+                rows.near_groups,
+                rows.above,
+                rows.least,
+                rows.groups,
+                rows.n_chosen,
+                rows.which,
+                rows.best,
+                rows.found,
+                CAUSAL=self.causal,
+                MOST=most,
+                num_warps=1,
+                **OPTIONS,
+            )
+        best, which = (part[:, : self.k] for part in in_order(rows.best, rows.which))
+        swept = Swept(which, best, rows.above.long(), rows.peak.double() + rows.total.log())
+        return swept, (rows.near <= NEAR) & (rows.n_chosen <= most) & (rows.found <= most)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What a row's folds need and find: see `kernels`."""
+
+    places: Int[Tensor, " query"]
+    own: Float[Tensor, " query"]
+    low: Float[Tensor, " query"]
+    high: Float[Tensor, " query"]
+    above: Int[Tensor, " query"]
+    near: Int[Tensor, " query"]
+    near_groups: Int[Tensor, "query near"]
+    peak: Float[Tensor, " query"]
+    total: Float[Tensor, " query"]
+    least: Float[Tensor, " query"]
+    groups: Int[Tensor, "query candidate"]
+    n_chosen: Int[Tensor, " query"]
+    which: Int[Tensor, "query candidate"]
+    best: Float[Tensor, "query candidate"]
+    found: Int[Tensor, " query"]
+
+    @classmethod
+    def of(cls, sweep: FusedSweep) -> _Rows:
+        """Return all rows of a sweep before it."""
+        n, most = len(sweep.queries), triton.next_power_of_2(sweep.k + SPARE)
+        kind = torch.float32 if sweep.scores.cap is None else torch.float64
+        low, high = sweep.bounds
+
+        def rows(value: float, dtype: torch.dtype, *more: int) -> Tensor:
+            return torch.full((n, *more), value, dtype=dtype, device=sweep.device)
+
+        return cls(
+            places=sweep.places.int(),
+            own=sweep.own.float(),
+            low=low[:, 0].contiguous(),
+            high=high[:, 0].contiguous(),
+            above=rows(0, torch.int32),
+            near=rows(0, torch.int32),
+            near_groups=rows(0, torch.int32, NEAR),
+            peak=rows(torch.finfo(torch.float32).min, kind),
+            total=rows(0, torch.float64),
+            least=rows(0, torch.float64),
+            groups=rows(0, torch.int32, most),
+            n_chosen=rows(0, torch.int32),
+            which=rows(-1, torch.int64, most),
+            best=rows(-torch.inf, torch.float64, most),
+            found=rows(0, torch.int32),
+        )
+
+    def some(self, some: slice) -> _Rows:
+        """Return some successive rows, as views."""
+        return _Rows(**{field.name: getattr(self, field.name)[some] for field in fields(self)})
+
+
+@dataclass
+class FusedBins(DeviceBins):
+    """`DeviceBins` with its folds in one kernel, and the pairs in doubt in another."""
+
+    def run(self, tile: int) -> tuple[Float[Tensor, " bin"], Int[Tensor, " bin"], float]:
+        """Add up all pairs i < j, both scores of each; return sums and numbers by bin, and Σ s², on the processor."""
+        n = len(self.vectors)
+        side = min(tile, n)
+        sums = torch.zeros(max(side, PROGRAMS), ROOM, dtype=torch.float64, device=self.device)
+        pairs, squares = torch.zeros_like(sums, dtype=torch.int64), torch.zeros_like(sums[0, 0])
+        doubtful = torch.empty(side * side, 2, dtype=torch.int32, device=self.device)
+        both_of_doubtful = torch.empty(side * side, device=self.device)
+        vectors, norms, per_unit = self.vectors.contiguous(), self.norms.contiguous(), 1 / self.width
+        with whole_float32():
+            for first in range(0, n, tile):
+                rows = slice(first, min(first + tile, n))
+                for start in range(first, n, tile):
+                    columns = slice(start, min(start + tile, n))
+                    width = columns.stop - start
+                    scores, of_both = self.both.scores(rows, columns)
+                    squares += of_both
+                    n_doubtful = torch.zeros(1, dtype=torch.int32, device=self.device)
+                    kernels.fold_bins[(rows.stop - first,)](
+                        self.unit[rows] @ self.unit[columns].T,
+                        scores,
+                        width,
+                        width,
+                        first,
+                        start,
+                        self.itself,
+                        per_unit,
+                        self.margin,
+                        sums,
+                        pairs,
+                        doubtful,
+                        both_of_doubtful,
+                        n_doubtful,
+                        AT_ONCE=AT_ONCE,
+                        num_warps=1,
+                        **OPTIONS,
+                    )
+                    kernels.again_in_bins[(PROGRAMS,)](
+                        vectors,
+                        norms,
+                        doubtful,
+                        both_of_doubtful,
+                        n_doubtful,
+                        vectors.shape[1],
+                        per_unit,
+                        self.n_bins - 1,
+                        sums,
+                        pairs,
+                        PAIRS=PAIRS_AGAIN,
+                        WIDTH=WIDTH,
+                        **OPTIONS,
+                    )
+        sums, pairs = (part[:, : self.n_bins].sum(dim=0).cpu() for part in (sums, pairs))
+        return sums, pairs, self.both.squares + float(squares)
