@@ -56,7 +56,7 @@ def test_kernels_compile_for_an_accelerator_as_they_are_called(
     for name, recorder in recorders.items():
         monkeypatch.setattr(fused.kernels, name, recorder)
     scores = TokenScores(*drawn(2, 40, 8, seed=0).float(), cap=cap)
-    fused.FusedSweep(scores, torch.arange(40), 10, causal, (40, 1024)).strip(0, 40)
+    fused.FusedSweep(scores, torch.arange(40), 10, causal, (40, 1024)).strips()
     vectors = drawn(40, 16, seed=1).float()
     fused.FusedBins(scores, vectors, *_unit(vectors), BIN_WIDTH, N_BINS, 0.002).run(40)
     for name, kernel in kernels.items():

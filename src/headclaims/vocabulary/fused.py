@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import cycle
 
 import torch
 import triton
@@ -31,7 +32,6 @@ PROGRAMS, PAIRS_AGAIN, WIDTH = 1024, 16, 128
 """Programs for pairs in doubt; how many of these, and of the numbers of their vectors, each holds at once."""
 WARP, AT_ONCE = 512, 512
 """Groups of a row that one warp looks through; pairs that one holds."""
-STREAMS = 2
 OPTIONS = {"enable_fp_fusion": False}
 """Products are rounded before they are added, as on the processor."""
 
@@ -56,37 +56,36 @@ class FusedSweep(DeviceSweep):
             )
         return out
 
-    @cached_property
-    def _rows(self) -> _Rows:
-        return _Rows.of(self)
-
     def strips(self) -> list[tuple[Swept, Bool[Tensor, " row"]]]:
-        """Sweep all rows, strips by turns in two streams, where one multiplies while the other folds."""
-        if self.device.type != "cuda":
-            return super().strips()
-        here, found = torch.cuda.current_stream(self.device), []
-        streams = [torch.cuda.Stream(self.device) for _ in range(STREAMS)]
-        self._rows  # noqa: B018
-        for stream in streams:
-            stream.wait_stream(here)
-        for number, (first, last) in enumerate(self.ranges()):
-            with torch.cuda.stream(streams[number % STREAMS]):
-                found.append(self.strip(first, last))
-        for stream in streams:
-            here.wait_stream(stream)
-        return found
+        """Sweep all rows at once, as far as what is returned goes: their strips are folded by turns in two streams.
 
-    def strip(self, first: int, last: int) -> tuple[Swept, Bool[Tensor, " row"]]:
-        """Sweep rows from the first to before the last; return also of which rows that decides, as `DeviceSweep`."""
+        So one strip is multiplied while the other is folded.
+        """
+        rows = _Rows.of(self)
+        streams = [torch.cuda.Stream(self.device) for _ in range(2)] if self.device.type == "cuda" else []
+        for stream in streams:
+            stream.wait_stream(torch.cuda.current_stream(self.device))
+        for (first, last), of_strip in zip(self.ranges(), cycle(streams or [None]), strict=False):
+            with torch.cuda.stream(of_strip):
+                self._fold(rows.some(slice(first, last)), first, last)
+        for stream in streams:
+            torch.cuda.current_stream(self.device).wait_stream(stream)
+        best, which = (part[:, : self.k] for part in in_order(rows.best, rows.which))
+        swept = Swept(which, best, rows.above.long(), rows.peak.double() + rows.total.log())
+        return [(swept, (rows.near <= NEAR) & (rows.n_chosen <= rows.room) & (rows.found <= rows.room))]
+
+    def _fold(self, rows: _Rows, first: int, last: int) -> None:
+        """Sweep some rows, into what is theirs."""
         n, some, n_keys = last - first, slice(first, last), len(self.keys)
-        rows, cap = self._rows.some(some), self.scores.cap or 0.0
         blocks = triton.cdiv(n_keys, BLOCK)
         width, n_groups = min(triton.cdiv(self.tile[1], BLOCK), blocks) * BLOCK, blocks * BLOCK // GROUP
         highest, tile = (torch.empty(n, size, device=self.device) for size in (n_groups, width))
-        for key in range(0, n_keys, width) if n else ():
+        queries, padded = self.queries[some], triton.next_power_of_2(n_groups)
+        for key in range(0, n_keys if n else 0, width):
             columns = min(width, n_keys - key)
-            torch.mm(self.queries[some], self.keys[key : key + columns].T, out=tile[:, :columns])
-            tile[:, columns : triton.cdiv(columns, BLOCK) * BLOCK].fill_(-torch.inf)
+            torch.mm(queries, self.keys[key : key + columns].T, out=tile[:, :columns])
+            if columns % BLOCK:
+                tile[:, columns : triton.cdiv(columns, BLOCK) * BLOCK].fill_(-torch.inf)
             kernels.fold[(n,)](
                 tile,
                 width,
@@ -103,50 +102,47 @@ class FusedSweep(DeviceSweep):
                 rows.peak,
                 rows.total,
                 highest,
-                CAP=cap,
+                CAP=self.scores.cap or 0.0,
                 CAUSAL=self.causal,
                 num_warps=1,
                 **OPTIONS,
             )
-        padded, most = triton.next_power_of_2(n_groups), rows.which.shape[1]
-        if n:
-            kernels.choose[(n,)](
-                highest,
-                n_groups,
-                self.rounding[some],
-                rows.least,
-                rows.groups,
-                rows.n_chosen,
-                K=self.k,
-                GROUPS=padded,
-                MOST=most,
-                num_warps=max(1, min(8, padded // WARP)),
-                **OPTIONS,
-            )
-            kernels.decide[(n,)](
-                self.exact_queries[some],
-                self._by_factor,
-                n_keys,
-                self.exact_queries.shape[1],
-                rows.places,
-                self.own[some],
-                rows.near,
-                rows.near_groups,
-                rows.above,
-                rows.least,
-                rows.groups,
-                rows.n_chosen,
-                rows.which,
-                rows.best,
-                rows.found,
-                CAUSAL=self.causal,
-                MOST=most,
-                num_warps=1,
-                **OPTIONS,
-            )
-        best, which = (part[:, : self.k] for part in in_order(rows.best, rows.which))
-        swept = Swept(which, best, rows.above.long(), rows.peak.double() + rows.total.log())
-        return swept, (rows.near <= NEAR) & (rows.n_chosen <= most) & (rows.found <= most)
+        if not n:
+            return
+        kernels.choose[(n,)](
+            highest,
+            n_groups,
+            self.rounding[some],
+            rows.least,
+            rows.groups,
+            rows.n_chosen,
+            K=self.k,
+            GROUPS=padded,
+            MOST=rows.room,
+            num_warps=max(1, min(8, padded // WARP)),
+            **OPTIONS,
+        )
+        kernels.decide[(n,)](
+            self.exact_queries[some],
+            self._by_factor,
+            n_keys,
+            self.exact_queries.shape[1],
+            rows.places,
+            self.own[some],
+            rows.near,
+            rows.near_groups,
+            rows.above,
+            rows.least,
+            rows.groups,
+            rows.n_chosen,
+            rows.which,
+            rows.best,
+            rows.found,
+            CAUSAL=self.causal,
+            MOST=rows.room,
+            num_warps=1,
+            **OPTIONS,
+        )
 
 
 @dataclass(frozen=True)
@@ -169,32 +165,40 @@ class _Rows:
     best: Float[Tensor, "query candidate"]
     found: Int[Tensor, " query"]
 
+    @property
+    def room(self) -> int:
+        """How many groups, and how many candidates, a row has room for."""
+        return self.which.shape[1]
+
     @classmethod
     def of(cls, sweep: FusedSweep) -> _Rows:
         """Return all rows of a sweep before it."""
-        n, most = len(sweep.queries), triton.next_power_of_2(sweep.k + SPARE)
-        kind = torch.float32 if sweep.scores.cap is None else torch.float64
-        low, high = sweep.bounds
+        n, room = len(sweep.queries), triton.next_power_of_2(sweep.k + SPARE)
+        low, high = (bound[:, 0].contiguous() for bound in sweep.bounds)
 
-        def rows(value: float, dtype: torch.dtype, *more: int) -> Tensor:
+        def full(value: float, dtype: torch.dtype, *more: int) -> Tensor:
             return torch.full((n, *more), value, dtype=dtype, device=sweep.device)
 
+        def empty(dtype: torch.dtype, *more: int) -> Tensor:
+            return torch.empty(n, *more, dtype=dtype, device=sweep.device)
+
+        above, near, n_chosen, found = torch.zeros(4, n, dtype=torch.int32, device=sweep.device)
         return cls(
             places=sweep.places.int(),
             own=sweep.own.float(),
-            low=low[:, 0].contiguous(),
-            high=high[:, 0].contiguous(),
-            above=rows(0, torch.int32),
-            near=rows(0, torch.int32),
-            near_groups=rows(0, torch.int32, NEAR),
-            peak=rows(torch.finfo(torch.float32).min, kind),
-            total=rows(0, torch.float64),
-            least=rows(0, torch.float64),
-            groups=rows(0, torch.int32, most),
-            n_chosen=rows(0, torch.int32),
-            which=rows(-1, torch.int64, most),
-            best=rows(-torch.inf, torch.float64, most),
-            found=rows(0, torch.int32),
+            low=low,
+            high=high,
+            above=above,
+            near=near,
+            near_groups=empty(torch.int32, NEAR),
+            peak=full(torch.finfo(torch.float32).min, torch.float32 if sweep.scores.cap is None else torch.float64),
+            total=full(0, torch.float64),
+            least=empty(torch.float64),
+            groups=empty(torch.int32, room),
+            n_chosen=n_chosen,
+            which=full(-1, torch.int64, room),
+            best=full(-torch.inf, torch.float64, room),
+            found=found,
         )
 
     def some(self, some: slice) -> _Rows:

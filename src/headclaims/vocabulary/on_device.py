@@ -181,7 +181,7 @@ class DeviceSweep:
             for some in undecided.split(self.tile[0]) if len(undecided) else ():
                 for part, found in zip(whole, self.again(some), strict=True):
                     part[some.to(part.device)] = found
-        every = Swept(*(_here(part) for part in whole))
+        every = Swept(*_here(whole))
         return every._replace(scores=capped_seen(every.scores, self.scores.cap))
 
 
@@ -249,11 +249,15 @@ class DeviceBins:
         pairs.index_add_(0, number, torch.full_like(number, 2))
 
 
-def _here(part: Tensor) -> Tensor:
-    """Return a tensor on the processor, in memory that stays in place: a device copies into it ten times as fast."""
-    if part.device.type != "cuda":
-        return part.cpu()
-    return torch.empty(part.shape, dtype=part.dtype, pin_memory=True).copy_(part)
+def _here(parts: Swept) -> list[Tensor]:
+    """Return tensors on the processor; from CUDA into memory that stays in place, which takes a tenth of the time."""
+    if parts.keys.device.type != "cuda":
+        return [part.cpu() for part in parts]
+    here = [torch.empty(part.shape, dtype=part.dtype, pin_memory=True) for part in parts]
+    for place, part in zip(here, parts, strict=True):
+        place.copy_(part, non_blocking=True)
+    torch.cuda.synchronize(parts.keys.device)
+    return here
 
 
 def in_order(
