@@ -126,15 +126,21 @@ def draw_trend(runs: Sequence[Run], path: Path) -> None:
 
 
 def draw_scaling(run: Run, path: Path) -> None:
-    """Draw seconds against tokens, the head's width and the number of heads, beside those of the bare product."""
+    """Draw seconds against tokens, the head's width and the number of heads, beside those of the bare product.
+
+    Of these only what the run has several of; nothing where it has none.
+    """
     entries = [e for e in run.benchmarks.values() if e["group"] == SCALING and "ratio_to_bound" in e]
-    if not entries:
-        return
     usual = {"tokens": 16_384, "d_head": 64, "heads": 1}
-    with drawing(path, 9.0, 3.2) as figure:
-        for axes, name in zip(figure.subplots(1, 3), usual, strict=True):
-            rest = {key: value for key, value in usual.items() if key != name}
-            some = sorted((e for e in entries if all(e[k] == v for k, v in rest.items())), key=lambda e: e[name])
+    along = {
+        name: sorted((e for e in entries if all(e[k] == usual[k] for k in usual if k != name)), key=lambda e: e[name])
+        for name in usual
+    }
+    along = {name: some for name, some in along.items() if len({e[name] for e in some}) > 1}
+    if not along:
+        return
+    with drawing(path, 3.0 * len(along), 3.2) as figure:
+        for axes, (name, some) in zip(figure.subplots(1, len(along), squeeze=False)[0], along.items(), strict=True):
             x, seconds = [e[name] for e in some], np.array([e["seconds"] for e in some])
             axes.plot(x, seconds, marker="o", label="sweep")
             axes.plot(x, seconds / [e["ratio_to_bound"] for e in some], linestyle="--", label="bare product")

@@ -70,9 +70,10 @@ def test_the_table_of_counterfeits_is_the_last_one() -> None:
     assert between(TRIALS / "README.md", readme_marks("counterfeits", None)) == table
 
 
-def test_the_table_of_benchmarks_is_the_last_one() -> None:
-    runs = history.read_runs(ROOT / "reports" / "benchmarks")
-    assert between(ROOT / "reports" / "benchmarks" / "README.md", history.MARKS) == history.figures(runs[-1]).strip()
+@pytest.mark.parametrize("folder", [ROOT / "reports" / "benchmarks", ROOT / "reports" / "benchmarks" / "accelerator"])
+def test_the_table_of_benchmarks_is_the_last_one(folder: Path) -> None:
+    runs = history.read_runs(folder)
+    assert between(folder / "README.md", history.MARKS) == history.figures(runs[-1]).strip()
 
 
 def test_half_of_the_eigenvalues() -> None:
@@ -214,5 +215,15 @@ def test_benchmarks() -> None:
         [
             f"a sweep takes {bound} times the bare product, {dense} of the time of the dense way, "
             f"and {growth} of its memory"
+        ],
+    )
+    last = history.read_runs(ROOT / "reports" / "benchmarks" / "accelerator")[-1]
+    sweep, curve = (f"{last.ratios[f'{name} / bound']:.2f}" for name in ("sweep", "similarity"))
+    thousandths = f"{1000 * last.benchmarks['sweep']['seconds']:.0f}"
+    stand_there(
+        PERFORMANCE,
+        [
+            f"{sweep} times its bare products, {thousandths} thousandths of a second",
+            f"{curve} times its bound",
         ],
     )
