@@ -107,7 +107,10 @@ def _local(spec: str, path: Path, device: str, dtype: torch.dtype | None, constr
 def _load_full() -> Callable[..., FullCheckpoint]:
     """Import `boot.load_full`, and with it TransformerLens and transformers."""
     with uncollected():
-        from headclaims.checkpoint.boot import load_full
+        from headclaims.checkpoint.spared import spared
+
+        with spared():
+            from headclaims.checkpoint.boot import load_full
     return load_full
 
 
