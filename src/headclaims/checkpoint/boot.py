@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
+from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources import build_bridge_from_module
 
 from headclaims.cache import digest
@@ -56,10 +58,10 @@ def load_full(
         del output
         model = model if first == device or first is None else model.to(device)
     folds = _folds_in_place(model)
-    with _refused_as(f"{spec}: TransformerLens can't boot it"), torch.no_grad(), quiet():
+    with _refused_as(f"{spec}: TransformerLens can't boot it"), torch.no_grad(), quiet(), _looked_at():
         bridge = _bridge(spec, name, model, str(model.device))
         fingerprints = {layer: _fingerprint(bridge.blocks[layer]) for layer in range(bridge.cfg.n_layers)}
-    with _refused_as(f"{spec}: TransformerLens can't fold it"), torch.no_grad(), quiet():
+    with _refused_as(f"{spec}: TransformerLens can't fold it"), torch.no_grad(), quiet(), _looked_at():
         bridge.enable_compatibility_mode(disable_warnings=True, no_processing=not folds)
         bridge.eval()
     with _refused_as(f"{spec}: TransformerLens can't run it"), quiet():
@@ -92,6 +94,13 @@ def _refused_as(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise BadCheckpoint(f"{what}: {_line(error)}") from error
+
+
+@contextmanager
+def _looked_at() -> Iterator[None]:
+    """Spare a copy of the embedding in the `with` block: TransformerLens looks for hooks in all attributes, thrice."""
+    with patch.object(TransformerBridge, "W_E_pos", None):
+        yield
 
 
 def _bridge(spec: str, name: str, model: Any, device: str) -> Any:

@@ -54,3 +54,16 @@ def test_an_architecture_without_an_adapter_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadCheckpoint, match="no adapter for BioGptForCausalLM") as caught:
         load(str(tmp_path))
     assert len(str(caught.value)) < 400
+
+
+def test_booting_copies_no_embedding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TransformerLens looks at all attributes of a model again and again, of which one is made anew each time."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    saved_small("gpt-bigcode", tmp_path)
+    whole = TransformerBridge.W_E_pos
+    looks: list[int] = []
+    monkeypatch.setattr(TransformerBridge, "W_E_pos", property(lambda bridge: looks.append(1) or whole.fget(bridge)))
+    bridge = load(str(tmp_path)).bridge
+    assert not looks
+    assert len(bridge.W_E_pos) == len(bridge.W_E) + len(bridge.W_pos)
