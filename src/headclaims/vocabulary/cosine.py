@@ -24,8 +24,7 @@ N_BINS = round(2 / BIN_WIDTH) + 1
 """Bins start at −1 and contain their lower edge; the last contains cosine 1 alone."""
 PAIRS_IN_A_BIN = 50
 HIGH_QUANTILE = 0.9
-ROWS_AT_ONCE = 4096
-LANES = 8
+ROWS_AT_ONCE, ROWS_AT_ONCE_ON_DEVICE = 512, 2**14
 
 
 def lower_edge(number: Int[np.ndarray, " bin"]) -> Float[np.ndarray, " bin"]:
@@ -114,7 +113,8 @@ def _unit(vectors: Float[Tensor, "token d_model"]) -> tuple[Float[Tensor, "token
     """Return the vectors' directions in float32, rounded from float64, and their lengths in float64."""
     norms = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64).clamp_min(1e-300)
     unit = torch.empty(vectors.shape, dtype=torch.float32, device=vectors.device)
-    for rows in torch.arange(len(vectors)).split(ROWS_AT_ONCE):
+    at_once = ROWS_AT_ONCE if vectors.device.type == "cpu" else ROWS_AT_ONCE_ON_DEVICE
+    for rows in torch.arange(len(vectors)).split(at_once):
         unit[rows] = (vectors[rows].double() / norms[rows, None]).float()
     return unit, norms
 
@@ -134,14 +134,19 @@ def _compiled(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile
     pairs_of, itself = Pairs.of(scores), scores.itself.numpy()
 
     def strip(first_row: int) -> tuple[Float[np.ndarray, "bin 2"], float]:
-        added, squares = np.zeros((LANES, N_BINS, 2)), 0.0
-        row = slice(first_row, first_row + tile)
+        added, squares = np.zeros((kernels.LANES, N_BINS, 2)), 0.0
+        row = slice(first_row, min(first_row + tile, n))
+        height = row.stop - first_row
+        # Fresh memory for each tile would cost as much as folding it.
+        buffers = torch.empty(2, height * tile)
         for first_column in range(first_row, n, tile):
-            column = slice(first_column, first_column + tile)
-            both, of_both = pairs_of.scores(row, column)
+            column = slice(first_column, min(first_column + tile, n))
+            width = column.stop - first_column
+            cosines, sums = (buffer[: height * width].view(height, width) for buffer in buffers)
+            both, of_both = pairs_of.scores(row, column, sums)
             squares += float(of_both)
             kernels.fold_bins(
-                (unit[row] @ unit[column].T).numpy(),
+                torch.mm(unit[row], unit[column].T, out=cosines).numpy(),
                 both.numpy(),
                 first_row,
                 first_column,

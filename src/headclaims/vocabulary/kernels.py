@@ -19,6 +19,8 @@ from headclaims.cache import cache_folder
 # Compiled code is kept with all else that is, rather than beside this file.
 config.CACHE_DIR = config.CACHE_DIR or str(cache_folder() / "kernels")
 
+LANES = 8
+"""Copies of bins that successive pairs are added to by turns; a power of 2."""
 CHUNK = 128
 """Number of scores processed together: they fit the first-level cache, and their counts are exact in float32."""
 LOG2_E = np.float32(1 / math.log(2))
@@ -238,11 +240,11 @@ def fold_bins(
     """Add both scores of each pair i < j of a tile to the bin of its cosine, in place.
 
     `scores[i, j]` is the sum of both, from each of which the query's score with itself is subtracted. A cosine within
-    `margin` of the edge of a bin, in widths of one, is computed again in float64. `added` [lane, bin, 2] holds sums and
+    `margin` of the edge of a bin, in widths of one, is computed again in float64. `added` [LANES, bin, 2] holds sums and
     numbers of pairs, in one place as they are added together, and is to be added up over lanes: most successive pairs
     fall into the same few bins, and are added in different lanes so that none waits for the one before.
     """
-    lanes, last = added.shape[0], added.shape[1] - 1
+    last = added.shape[1] - 1
     number, both = np.empty(cosines.shape[1], dtype=np.int32), np.empty(cosines.shape[1])
     for r in range(cosines.shape[0]):
         i = first_row + r
@@ -267,6 +269,6 @@ def fold_bins(
                 exact = _dot(rows[i], rows[j]) / norms[i] / norms[j]
                 # Equal vectors have cosine 1 up to rounding.
                 place = last if exact > 1 - 1e-9 else int((min(max(exact, -1.0), 1.0) + 1) * per_unit + 1e-9)
-            lane, bin_ = np.uintp(c % lanes), np.uintp(place)
+            lane, bin_ = np.uintp(c & (LANES - 1)), np.uintp(place)
             added[lane, bin_, 0] += both[c]
             added[lane, bin_, 1] += 2.0

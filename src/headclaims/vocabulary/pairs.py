@@ -31,14 +31,17 @@ class Pairs:
         squares = scores.sum_of_squares if scores.cap is None else 0.0
         return cls(torch.cat([q, k], dim=1), torch.cat([k, q], dim=1), scores.cap, squares)
 
-    def scores(self, row: slice, column: slice) -> tuple[Float[Tensor, "row column"], Float[Tensor, ""]]:
+    def scores(
+        self, row: slice, column: slice, out: Float[Tensor, "row column"] | None = None
+    ) -> tuple[Float[Tensor, "row column"], Float[Tensor, ""]]:
         """Return the sums of both scores of a tile, whose first row or a later one is its first column.
 
-        With a cap, return Σ s² over both scores of the pairs i < j as well, in float64; otherwise 0.
+        Without a cap they are put into `out`, where it is given. With one, return Σ s² over both scores of the pairs
+        i < j as well, in float64; otherwise 0.
         """
         left, right = self.left[row], self.right[column]
         if self.cap is None:
-            return left @ right.T, torch.zeros((), dtype=torch.float64, device=left.device)
+            return torch.mm(left, right.T, out=out), torch.zeros((), dtype=torch.float64, device=left.device)
         forward, backward = (
             capped(a @ b.T, self.cap) for a, b in zip(left.chunk(2, dim=1), right.chunk(2, dim=1), strict=True)
         )
