@@ -240,8 +240,8 @@ def fold_bins(
     """Add both scores of each pair i < j of a tile to the bin of its cosine, in place.
 
     `scores[i, j]` is the sum of both, from each of which the query's score with itself is subtracted. A cosine within
-    `margin` of the edge of a bin, in widths of one, is computed again in float64. `added` [LANES, bin, 2] holds sums and
-    numbers of pairs, in one place as they are added together, and is to be added up over lanes: most successive pairs
+    `margin` of the edge of a bin, in widths of one, is computed again in float64. `added` [LANES, bin, 2] holds sums
+    and numbers of pairs, in one place as they are added together, to be added up over lanes: most successive pairs
     fall into the same few bins, and are added in different lanes so that none waits for the one before.
     """
     last = added.shape[1] - 1
