@@ -282,6 +282,7 @@ def _bench(folder: Path) -> int:
         draw_scaling,
         draw_trend,
         figures,
+        last_whole,
         read_runs,
         trend,
         worse,
@@ -295,10 +296,8 @@ def _bench(folder: Path) -> int:
     print(trend(runs))
     write_trend(runs, folder / TREND_FILE)
     draw_trend(runs, folder / "trend.svg")
-    draw_scaling(runs[-1], folder / "scaling.svg")
-    whole = len(runs[-1].benchmarks) == max(len(run.benchmarks) for run in runs)
-    if whole:
-        into_readme(folder / "README.md", MARKS, figures(runs[-1]))
+    draw_scaling(last_whole(runs), folder / "scaling.svg")
+    into_readme(folder / "README.md", MARKS, figures(last_whole(runs)))
     complaints = worse(runs)
     for line in complaints:
         print(f"headclaims: worse: {line}", file=sys.stderr)

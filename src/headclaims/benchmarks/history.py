@@ -69,11 +69,17 @@ def read_runs(folder: Path) -> list[Run]:
             }
             changed = "+" if content["commit_info"].get("dirty") else ""
             on = content["machine_info"]
-            machine = f"{on.get('accelerator') or on.get('cpu')}, {on.get('threads')} threads"
+            machine = ", ".join(str(on.get(part)) for part in ("cpu", "threads", "accelerator"))
             runs.append(Run(content["commit_info"]["id"][:7] + changed, content["datetime"], machine, benchmarks))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"{path}: no record of pytest-benchmark; wanted one of `make bench`") from error
     return sorted(runs, key=lambda run: run.when)
+
+
+def last_whole(runs: Sequence[Run]) -> Run:
+    """Return the last of the runs that have as many benchmarks as any; a run of some is no table of all."""
+    most = max(len(run.benchmarks) for run in runs)
+    return [run for run in runs if len(run.benchmarks) == most][-1]
 
 
 def worse(runs: Sequence[Run]) -> list[str]:
@@ -102,8 +108,8 @@ def _not_scaling(run: Run) -> list[str]:
 
 
 def write_trend(runs: Sequence[Run], path: Path) -> None:
-    """Write the runs as JSON: commit, time, and those ratios that the last run has, scaling left out."""
-    names = _not_scaling(runs[-1])
+    """Write the runs as JSON: commit, time, and those ratios that the last whole run has, scaling left out."""
+    names = _not_scaling(last_whole(runs))
     content = [
         {"commit": run.commit, "when": run.when, "ratios": {n: run.ratios[n] for n in names if n in run.ratios}}
         for run in runs
@@ -115,7 +121,7 @@ def draw_trend(runs: Sequence[Run], path: Path) -> None:
     """Draw ratios over the runs, scaling left out."""
     with drawing(path, 9.0, 4.0) as figure:
         axes = figure.subplots()
-        names = _not_scaling(runs[-1])
+        names = _not_scaling(last_whole(runs))
         for name in names:
             at = [(place, run.ratios[name]) for place, run in enumerate(runs) if name in run.ratios]
             axes.plot(*zip(*at, strict=True), marker="o", label=name)

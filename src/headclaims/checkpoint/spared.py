@@ -40,15 +40,23 @@ class _Later(ModuleType):
     def __getattr__(self, name: str) -> Any:
         """Return what stands in for a name, or the module's own."""
         module = self.__name__
-        if name.startswith("__"):
-            raise AttributeError(name)
         if sys.modules.get(module) is not self:
             return getattr(import_module(module), name)
+        if name.startswith("__"):
+            raise AttributeError(name)
 
         def call(_: type, *of: Any, **options: Any) -> Any:
+            _leave()
             return getattr(import_module(module), name)(*of, **options)
 
         return type(name, (), {"__new__": call, "__module__": module})
+
+
+def _leave() -> None:
+    """Take away what stands in for modules: from now on they are imported."""
+    for name in LATER:
+        if isinstance(sys.modules.get(name), _Later):
+            del sys.modules[name]
 
 
 @contextmanager
@@ -61,8 +69,7 @@ def spared() -> Iterator[None]:
     """
     scan, models = import_utils.create_import_structure_from_path, Path(transformers.__file__).parent / "models"
     again = str(models / "__init__.py")
-    later = {name: _Later(name) for name in LATER if name not in sys.modules}
-    sys.modules.update(later)
+    sys.modules.update({name: _Later(name) for name in LATER if name not in sys.modules})
     try:
         with (
             patch.object(
@@ -75,5 +82,4 @@ def spared() -> Iterator[None]:
             import_module("transformers.processing_utils")
             yield
     finally:
-        for name in later:
-            del sys.modules[name]
+        _leave()

@@ -135,6 +135,16 @@ def test_three_thousand_tokens(again: list[int], causal: bool) -> None:
 
 
 @pytest.mark.skipif(DEVICE.type == "cpu", reason="hours by the interpreter")
+def test_strips_of_two_streams_read_what_is_there() -> None:
+    """With own scores, one strip long and one short, and another head before."""
+    own_key = torch.arange(3000)
+    for seed in (1, 2, 3):
+        queries, keys = (drawn(3000, 64, seed=seed + s).float() for s in (10, 20))
+        scores = TokenScores(queries, keys, drawn(3000, seed=seed + 30))
+        assert_swept(swept(scores, own_key, 10, False, (2900, 2048)), scores, own_key, 10)
+
+
+@pytest.mark.skipif(DEVICE.type == "cpu", reason="hours by the interpreter")
 def test_the_curve_of_four_thousand_tokens() -> None:
     """Against the torch operators' on the same device."""
     from headclaims.vocabulary.on_device import DeviceBins

@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from headclaims.benchmarks.history import Run, draw_scaling, draw_trend, figures, read_runs, trend, worse, write_trend
+from headclaims.benchmarks.history import (
+    Run,
+    draw_scaling,
+    draw_trend,
+    figures,
+    last_whole,
+    read_runs,
+    trend,
+    worse,
+    write_trend,
+)
 from headclaims.cli import main
 from headclaims.errors import BadInput
 
@@ -57,6 +67,11 @@ def test_what_is_no_record_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(BadInput, match=r"odd\.json: no record of pytest-benchmark"):
         read_runs(tmp_path)
     assert main(["bench", str(tmp_path)]) == 2
+
+
+def test_a_run_of_some_benchmarks_is_not_the_last_of_all() -> None:
+    first, second = run(a=1.0, b=2.0), run(a=3.0, b=4.0)
+    assert last_whole([first, second, run(a=9.0)]) is second
 
 
 def test_thirty_per_cent_above_the_median_of_five_is_worse() -> None:

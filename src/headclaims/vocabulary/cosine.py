@@ -174,5 +174,6 @@ def _on_device(scores: TokenScores, vectors: Float[Tensor, "token d_model"], til
 
         kind = fused.FusedBins
     folds = kind(scores, vectors, unit, norms, BIN_WIDTH, N_BINS, _margin(vectors.shape[1]))
-    sums, pairs, squares = folds.run(tile)
+    with where.current(vectors.device):
+        sums, pairs, squares = folds.run(tile)
     return SimilarityCurve(sums.numpy(), pairs.numpy(), squares / max(1, n * (n - 1)))

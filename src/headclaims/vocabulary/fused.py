@@ -12,7 +12,7 @@ Axes as in `vocabulary.scores`.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import cycle
 
 import torch
@@ -28,12 +28,29 @@ BLOCK, GROUP, NEAR, ROOM = (of.value for of in (kernels.BLOCK, kernels.GROUP, ke
 SPARE = 16
 """Room in a row for candidates beyond the k that were asked for."""
 PAIRS = 128
+"""Pairs of a query and a key that a program multiplies."""
 PROGRAMS, PAIRS_AGAIN, WIDTH = 1024, 16, 128
 """Programs for pairs in doubt; how many of these, and of the numbers of their vectors, each holds at once."""
 WARP, AT_ONCE = 512, 512
-"""Groups of a row that one warp looks through; pairs that one holds."""
+"""Groups of a row that one warp looks through; pairs of tokens that one holds while it adds them to bins."""
 OPTIONS = {"enable_fp_fusion": False}
 """Products are rounded before they are added, as on the processor."""
+
+
+def compiles(device: torch.device) -> bool:
+    """Return whether Triton can compile for a device and run there; it needs a C compiler, too."""
+    ones, pair = torch.ones(2, 2, dtype=torch.float64, device=device), torch.zeros(2, dtype=torch.int64, device=device)
+    try:
+        kernels.pair_products[(1,)](ones, ones, pair, pair, ones[0].clone(), 2, 2, 2, PAIRS=PAIRS, **OPTIONS)
+    except Exception:  # whatever it says, torch operators do the same
+        return False
+    return True
+
+
+@cache
+def _streams(device: torch.device) -> list[torch.cuda.Stream]:
+    """Return two streams of one of CUDA's devices, the same each time: memory that one has used is kept for it."""
+    return [torch.cuda.Stream(device) for _ in range(2)] if device.type == "cuda" else []
 
 
 @dataclass
@@ -61,15 +78,17 @@ class FusedSweep(DeviceSweep):
 
         So one strip is multiplied while the other is folded.
         """
-        rows = _Rows.of(self)
-        streams = [torch.cuda.Stream(self.device) for _ in range(2)] if self.device.type == "cuda" else []
+        rows, _ = _Rows.of(self), self._by_factor  # made before the streams begin, as both read them
+        streams = _streams(self.device)
         for stream in streams:
             stream.wait_stream(torch.cuda.current_stream(self.device))
-        for (first, last), of_strip in zip(self.ranges(), cycle(streams or [None]), strict=False):
-            with torch.cuda.stream(of_strip):
-                self._fold(rows.some(slice(first, last)), first, last)
-        for stream in streams:
-            torch.cuda.current_stream(self.device).wait_stream(stream)
+        try:
+            for (first, last), of_strip in zip(self.ranges(), cycle(streams or [None]), strict=False):
+                with torch.cuda.stream(of_strip):
+                    self._fold(rows.some(slice(first, last)), first, last)
+        finally:
+            for stream in streams:
+                torch.cuda.current_stream(self.device).wait_stream(stream)
         best, which = (part[:, : self.k] for part in in_order(rows.best, rows.which))
         swept = Swept(which, best, rows.above.long(), rows.peak.double() + rows.total.log())
         return [(swept, (rows.near <= NEAR) & (rows.n_chosen <= rows.room) & (rows.found <= rows.room))]
@@ -192,11 +211,11 @@ class _Rows:
             near=near,
             near_groups=empty(torch.int32, NEAR),
             peak=full(torch.finfo(torch.float32).min, torch.float32 if sweep.scores.cap is None else torch.float64),
-            total=full(0, torch.float64),
+            total=full(0.0, torch.float64),
             least=empty(torch.float64),
             groups=empty(torch.int32, room),
             n_chosen=n_chosen,
-            which=full(-1, torch.int64, room),
+            which=full(-1.0, torch.int64, room),
             best=full(-torch.inf, torch.float64, room),
             found=found,
         )

@@ -58,11 +58,12 @@ class DeviceSweep:
         self.device = queries.device
         exact_on = torch.device("cpu") if self.device.type == "mps" else self.device
         self.queries, self.keys = queries.float(), keys.float()
-        self.exact_queries, self.exact_keys = (part.to(exact_on).double() for part in (queries, keys))
+        self.exact_queries, self.exact_keys = (part.to(exact_on).double().contiguous() for part in (queries, keys))
         self.places = self.own_key.to(self.device)
         own = self.scores.own
         every = torch.arange(len(queries), device=exact_on)
-        self.own = self.products(every, self.own_key.to(exact_on)) if own is None else own.to(exact_on).double()
+        own = self.products(every, self.own_key.to(exact_on)) if own is None else own.to(exact_on).double()
+        self.own = own.contiguous()
         self.rounding = self.scores.rounding().to(exact_on)
 
     @cached_property

@@ -105,4 +105,5 @@ def _on_device(
         from headclaims.vocabulary import fused
 
         kind = fused.FusedSweep
-    return kind(scores, own_key, k, causal, tile or on_device.TILE).run()
+    with where.current(scores.queries.device):
+        return kind(scores, own_key, k, causal, tile or on_device.TILE).run()

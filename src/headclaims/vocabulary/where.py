@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -30,9 +32,20 @@ def place(factors: torch.device = PROCESSOR.device) -> Place:
     return _chosen[0] if factors.type == "cpu" else Place(factors, compiled=False)
 
 
+@cache
 def has_fused_kernels(device: torch.device) -> bool:
-    """Return whether tiles on a device are folded by `vocabulary.fused`: one of CUDA's or ROCm's, where Triton is."""
-    return device.type == "cuda" and find_spec("triton") is not None
+    """Return whether `vocabulary.fused` folds tiles on a device: one of CUDA's or ROCm's, where Triton works."""
+    if device.type != "cuda" or find_spec("triton") is None:
+        return False
+    from headclaims.vocabulary.fused import compiles
+
+    with current(device):
+        return compiles(device)
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Make a device of CUDA's the current one in the `with` block, as Triton's kernels run there."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def with_float64(factors: torch.device) -> Place:
