@@ -227,6 +227,21 @@ def test_candidates_decide_almost_every_row_of_a_device_s_sweep(monkeypatch: pyt
     assert sum(swept_again) >= 600
 
 
+@pytest.mark.parametrize("k", [1, 9, 130])
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_first_tile_of_a_row_leaves_out_none_of_its_best(k: int, causal: bool) -> None:
+    """The best keys in one place of every 128, equal ones among them, or the last of a tile that is no whole one."""
+    queries, keys, own_key = (
+        torch.ones(6, 1),
+        drawn(1500, 1, seed=2).float(),
+        torch.tensor([0, 100, 127, 128, 1499, 700]),
+    )
+    keys[3::128], keys[1400:1420], keys[256] = 5.0, 6.0, 5.0
+    scores = TokenScores(queries * torch.tensor([[1.0], [-1.0], [0.0], [1e-3], [2.0], [1.0]]), keys)
+    for tile in ((6, 1500), (6, 1300), (6, 2048)):
+        assert_swept(sweep(scores, own_key, k, causal, tile), scores, own_key, k, causal)
+
+
 @SWEEPS
 @pytest.mark.parametrize("size", [1e-10, 1e-20, 1e-22, 1e-30])
 def test_products_that_float32_rounds_to_nothing(by: Sweep, size: float) -> None:

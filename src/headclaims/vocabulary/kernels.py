@@ -23,6 +23,8 @@ LANES = 8
 """Copies of bins that successive pairs are added to by turns; a power of 2."""
 CHUNK = 128
 """Number of scores processed together: they fit the first-level cache, and their counts are exact in float32."""
+FEW = 16
+"""Number of scores looked through one by one where one of them enters."""
 LOG2_E = np.float32(1 / math.log(2))
 # 2^r = 1 + r·p(r) on [−1/2, 1/2]: p of degree 4, fitted at Chebyshev nodes; the relative error is below 2e-7.
 _NODES = np.cos((np.arange(64) + 0.5) * np.pi / 64) / 2
@@ -127,6 +129,45 @@ def _entry(lowest: float, rounding: float) -> Any:
     return entry if rounding == 0 else np.nextafter(entry, np.float32(-np.inf))
 
 
+@njit(nogil=True, cache=True, fastmath=FAST)
+def _number_above(s: Any, start: Any, n: Any, entry: Any) -> Any:
+    """Return how many of some successive scores are above `entry`."""
+    number = np.float32(0)
+    for step in range(n):
+        number += np.float32(s[start + np.uintp(step)] > entry)
+    return number
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def _raise(highest: Any, s: Any, start: Any) -> None:
+    """Raise each of the highest scores to the one in its place, if that is higher, in place."""
+    for place in range(highest.shape[0]):
+        highest[place] = max(highest[place], s[start + np.uintp(place)])
+
+
+@njit(nogil=True, cache=True)
+def _reached_by(s: Any, n: int, k: int) -> Any:
+    """Return a score that k of the first n scores reach at least, nearly the k-th highest; −∞ where they are few.
+
+    It is the k-th of the highest of every CHUNK-th score, each of which is another key's.
+    """
+    if n < CHUNK or k > CHUNK:
+        return np.float32(-np.inf)
+    highest = s[:CHUNK].copy()
+    for start in range(CHUNK, n - CHUNK + 1, CHUNK):
+        _raise(highest, s, np.uintp(start))
+    best = np.full(k, np.float32(-np.inf))
+    for score in highest:
+        place = k
+        while place > 0 and best[place - 1] < score:
+            if place < k:
+                best[place] = best[place - 1]
+            place -= 1
+        if place < k:
+            best[place] = score
+    return best[k - 1]
+
+
 @njit(nogil=True, cache=True)
 def fold(
     tile: Any,
@@ -162,8 +203,12 @@ def fold(
             tile[r, own_key[i] - first_key] = np.float32(own[i])
         low, high = np.float32(own[i] - rounding[i]), np.float32(own[i] + rounding[i])
         exactly = rounding[i] == 0
-        entry = _entry(best[i, k - 1], rounding[i])
-        row = tile[r]
+        entry, row = _entry(best[i, k - 1], rounding[i]), tile[r]
+        # Before there are k best, most keys would enter: a key further below what k keys reach is none of them.
+        least = np.float32(-np.inf)
+        if best[i, k - 1] == -np.inf:
+            least = np.nextafter(np.float32(_reached_by(row, n, k) - 2 * rounding[i]), np.float32(-np.inf))
+            entry = max(entry, least)
         for start in range(0, n, CHUNK):
             stop = min(start + CHUNK, n)
             sure, possible, entering = _counts(row, np.uintp(start), stop - start, low, high, entry)
@@ -177,14 +222,18 @@ def fold(
             if entering > 0:
                 # A score above the peak, which is as high as the best up to rounding, is one of these.
                 highest = peak[i]
-                for j in range(start, stop):
-                    if row[j] > entry:
-                        highest = max(highest, np.float64(row[j]))
-                        key = first_key + j
-                        exact = own[i] if key == own_key[i] else product(queries[i], keys[key])
-                        if exact > best[i, k - 1]:
-                            _insert(best[i], which[i], exact, key)
-                            entry = _entry(best[i, k - 1], rounding[i])
+                for first in range(start, stop, FEW):
+                    few = min(FEW, stop - first)
+                    if _number_above(row, np.uintp(first), few, entry) == 0:
+                        continue
+                    for j in range(first, first + few):
+                        if row[j] > entry:
+                            highest = max(highest, np.float64(row[j]))
+                            key = first_key + j
+                            exact = own[i] if key == own_key[i] else product(queries[i], keys[key])
+                            if exact > best[i, k - 1]:
+                                _insert(best[i], which[i], exact, key)
+                                entry = max(least, _entry(best[i, k - 1], rounding[i]))
                 if highest > peak[i]:
                     if cap > 0:
                         total[i] *= math.exp(cap * (math.tanh(peak[i] / cap) - math.tanh(highest / cap)))
