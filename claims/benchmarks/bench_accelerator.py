@@ -53,7 +53,6 @@ def measure(benchmark: Any, work: Callable[[], Any], **yardsticks: float) -> Non
     seconds = float(benchmark.stats.stats.min)
     benchmark.extra_info.update(
         {
-            "accelerator": torch.cuda.get_device_name(),
             "peak_growth": torch.cuda.max_memory_allocated() - before,
             **{f"ratio_to_{name}": seconds / other for name, other in yardsticks.items()},
         }

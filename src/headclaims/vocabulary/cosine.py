@@ -168,11 +168,8 @@ def _compiled(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile
 def _on_device(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile: int) -> SimilarityCurve:
     """Compute the curve on the vectors' device, whichever that is: by fused kernels, or by torch operators."""
     n, (unit, norms) = len(vectors), _unit(vectors)
-    kind = DeviceBins
-    if where.has_fused_kernels(vectors.device):
-        from headclaims.vocabulary import fused
-
-        kind = fused.FusedBins
+    fused = where.fused_kernels(vectors.device)
+    kind = fused.FusedBins if fused else DeviceBins
     folds = kind(scores, vectors, unit, norms, BIN_WIDTH, N_BINS, _margin(vectors.shape[1]))
     with where.current(vectors.device):
         sums, pairs, squares = folds.run(tile)

@@ -100,10 +100,7 @@ def _on_device(
     scores: TokenScores, own_key: Int[Tensor, " query"], k: int, causal: bool, tile: tuple[int, int] | None
 ) -> Swept:
     """Sweep on the factors' device, whichever that is: by fused kernels where there are some, or by torch operators."""
-    kind = DeviceSweep
-    if where.has_fused_kernels(scores.queries.device):
-        from headclaims.vocabulary import fused
-
-        kind = fused.FusedSweep
+    fused = where.fused_kernels(scores.queries.device)
+    kind = fused.FusedSweep if fused else DeviceSweep
     with where.current(scores.queries.device):
         return kind(scores, own_key, k, causal, tile or on_device.TILE).run()

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from types import ModuleType
 
 import torch
 
@@ -33,14 +34,14 @@ def place(factors: torch.device = PROCESSOR.device) -> Place:
 
 
 @cache
-def has_fused_kernels(device: torch.device) -> bool:
-    """Return whether `vocabulary.fused` folds tiles on a device: one of CUDA's or ROCm's, where Triton works."""
+def fused_kernels(device: torch.device) -> ModuleType | None:
+    """Return `vocabulary.fused`, which folds tiles on CUDA's and ROCm's devices, where Triton works; None elsewhere."""
     if device.type != "cuda" or find_spec("triton") is None:
-        return False
-    from headclaims.vocabulary.fused import compiles
+        return None
+    from headclaims.vocabulary import fused
 
     with current(device):
-        return compiles(device)
+        return fused if fused.compiles(device) else None
 
 
 def current(device: torch.device) -> AbstractContextManager[object]:
