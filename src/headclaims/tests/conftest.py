@@ -16,6 +16,7 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[3] / ".numba
 
 # Files that take minutes: begun first, they don't keep one processor waiting for the other at the end.
 LONGEST = (
+    "test_false_alarms.py",
     "test_run_planted.py",
     "test_run_seeds.py",
     "test_smollm2.py",

@@ -59,16 +59,14 @@ class World:
         compared = own[0, 0] == 0
         part = 0.5 if compared else 1.0
         size = np.where(own > 0, own, own.max()) if compared else own
-
-        def drawn(n: int, variance: float) -> Float[np.ndarray, "mean unit"]:
-            effects = self.effects(generator, (len(levels), n), part) * size * (variance * n) ** 0.5
-            if compared:
-                effects[0] *= -1
-            return effects
-
         cells = generator.standard_normal((len(levels), prompts, categories)) * (part * prompts * categories) ** 0.5
         values = np.array(levels)[:, None, None] + CELLS**0.5 * size[..., None] * cells
-        values += drawn(prompts, 1 - self.share)[:, :, None] + drawn(categories, self.share)[:, None, :]
+        signs = np.where(compared & (np.arange(len(levels)) == 0), -1.0, 1.0)[:, None]
+        of_prompts, of_categories = (
+            self.effects(generator, (len(levels), n), part) * signs * size * (variance * n) ** 0.5
+            for n, variance in ((prompts, 1 - self.share), (categories, self.share))
+        )
+        values += of_prompts[:, :, None] + of_categories[:, None, :]
         sums = np.concatenate([values * counts, np.zeros((len(levels), prompts, 1))], axis=2)
         return GroupedRows(sums, np.broadcast_to(np.pad(counts.astype(float), ((0, 0), (0, 1))), sums.shape))
 
