@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
 from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.circuit.scatter import scatter
