@@ -1,8 +1,10 @@
-"""Imports without garbage collections."""
+"""Imports without garbage collections, and what they made left out of later ones."""
 
 from __future__ import annotations
 
+import atexit
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,3 +22,17 @@ def uncollected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def keep_uncollected() -> None:
+    """Take all that is there out of collections until the process ends, which would look through it again and again.
+
+    Triton has to be freed at the end: it prints thirty lines about what is left.
+    """
+    gc.freeze()
+    atexit.register(_free_triton)
+
+
+def _free_triton() -> None:
+    if "triton" in sys.modules:
+        gc.unfreeze()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from headclaims.checkpoint.interface import Checkpoint
+from headclaims.uncollected import keep_uncollected
 
 _held: dict[tuple[Any, ...], Checkpoint] | None = None
 
@@ -45,7 +46,7 @@ def _free_the_first() -> None:
     """Collect the first model: it has cycles, and was frozen with what was there after the first audit."""
     gc.unfreeze()
     gc.collect()
-    gc.freeze()
+    keep_uncollected()
 
 
 def _files(path: Path) -> list[tuple[str, int, int]]:

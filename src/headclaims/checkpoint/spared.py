@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
+import torch
 import transformers
 from transformers.utils import import_utils
 
@@ -65,11 +66,13 @@ def spared() -> Iterator[None]:
 
     Modules of `LATER` are left for when something of them is called. Of transformers, the files of its models are
     looked through once and not again for its folder of models, and `processing_utils` is given the package that is
-    there rather than another.
+    there rather than another. Where there is no accelerator, Triton seems not to be installed.
     """
     scan, models = import_utils.create_import_structure_from_path, Path(transformers.__file__).parent / "models"
     again = str(models / "__init__.py")
     sys.modules.update({name: _Later(name) for name in LATER if name not in sys.modules})
+    if absent := "triton" not in sys.modules and not torch.cuda.is_available():
+        sys.modules["triton"] = None  # type: ignore[assignment]
     try:
         with (
             patch.object(
@@ -83,3 +86,5 @@ def spared() -> Iterator[None]:
             yield
     finally:
         _leave()
+        if absent:
+            del sys.modules["triton"]

@@ -22,6 +22,7 @@ import pytest
 
 from headclaims.errors import BadInput
 from headclaims.record.record import RECORD_FILE
+from headclaims.uncollected import keep_uncollected
 
 # One process a processor, one thread each: an audit of a small model is too small for two.
 PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -117,4 +118,4 @@ def _settle() -> None:
 def _spare_what_stays() -> None:
     """Take what the first audit has loaded out of all garbage collections: each would look through it again."""
     gc.collect()
-    gc.freeze()
+    keep_uncollected()

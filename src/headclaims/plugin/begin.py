@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,12 +24,13 @@ from headclaims.plugin.session import Session, SetRun
 from headclaims.plugin.stages import Stages
 from headclaims.progress import onto_terminal
 from headclaims.refusal import refusal
+from headclaims.uncollected import keep_uncollected
 
 
 @cache
 def _spare_imports() -> None:
     """Take what was imported and loaded out of garbage collections, once: pytest's last two would look through it."""
-    gc.freeze()
+    keep_uncollected()
 
 
 def begin(config: pytest.Config, folders: Sequence[Path]) -> int | None:
