@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headclaims.audit.attention import Patterns
 from headclaims.audit.nulls import OTHER_HEADS
 from headclaims.cache import kept
 from headclaims.checkpoint.interface import Checkpoint, Head
@@ -92,7 +93,8 @@ class Ablations:
     @cached_property
     def clean_patterns(self) -> np.ndarray:
         """Patterns [head, prompt, query, key] of `heads`, without ablation."""
-        return self.audit.cached(clean_pattern_arrays, self.runs, self.heads)["patterns"]
+        patterns = self.audit.workspace.patterns
+        return self.audit.cached(clean_pattern_arrays, patterns, self.tokens, self.heads)["patterns"]
 
     def target_under(self, components: Sequence[Component], kind: Kind = Kind.MEAN) -> Ablated:
         """Return the target under an ablation of all these components; layers after it are not run."""
@@ -160,9 +162,9 @@ class Ablations:
 
 
 @kept("clean-patterns", version=4)
-def clean_pattern_arrays(runs: AblationRuns, heads: Sequence[Head]) -> dict[str, np.ndarray]:
+def clean_pattern_arrays(patterns: Patterns, tokens: Tensor, heads: Sequence[Head]) -> dict[str, np.ndarray]:
     """Return the patterns [head, prompt, query, key] of observed heads, without ablation."""
-    return {"patterns": runs.clean[[runs.heads.index(head) for head in heads]]}
+    return {"patterns": patterns.of(tokens, heads)}
 
 
 @kept("ablated-patterns", version=1)
@@ -178,5 +180,5 @@ def ablation_variation_arrays(
     runs: AblationRuns, components: Sequence[Component], heads: Sequence[Head]
 ) -> dict[str, np.ndarray]:
     """Return by how much each head's rows move with components ablated together (total variation, 0 to 1)."""
-    clean = clean_pattern_arrays(runs, heads)["patterns"]
+    clean = runs.clean[[runs.heads.index(head) for head in heads]]
     return {"variation": total_variation(clean, runs.ablated(components, heads=heads))}

@@ -2,33 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from headclaims.cache import Input
 from headclaims.checkpoint.interface import Checkpoint, Head, pattern_name, patterns_of
 from headclaims.progress import track
-from headclaims.prompts.category import CategoryPrompts
 
 FEWEST_AT_ONCE = 8
 MOST_AT_ONCE = 2**28
-"""Numbers of patterns that are held in memory for all layers at once; beyond, one layer at a time."""
+"""Numbers of patterns that are held in memory at once; of prompts with more, one layer at a time."""
+Tokens = Int[Tensor, "prompt position"]
 
 
-def all_fit(prompts: CategoryPrompts, n_heads: int) -> bool:
-    """Whether the patterns of so many heads on prompts are to be held in memory at once."""
-    return n_heads * prompts.word_at.size * prompts.length <= MOST_AT_ONCE
+class Patterns:
+    """Patterns of a model's heads on prompts. Those of all heads are held for what reads the same prompts next.
+
+    Of prompts that were met before the last ones they are held as far as `MOST_AT_ONCE` allows.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        layers = checkpoint.attention_layers()
+        self.heads = tuple(Head(layer, index) for layer in layers for index in range(checkpoint.sizes.n_heads))
+        self._held: dict[bytes, Float[np.ndarray, "head prompt query key"]] = {}
+
+    def cache_inputs(self) -> Mapping[str, Input]:
+        """Return what patterns depend on beside the prompts."""
+        return self.checkpoint.cache_inputs()
+
+    def fit(self, tokens: Tokens) -> bool:
+        """Whether the patterns of all heads on prompts are to be in memory at once."""
+        return self._numbers(tokens) <= MOST_AT_ONCE
+
+    def of_all(self, tokens: Tokens) -> Float[np.ndarray, "head prompt query key"]:
+        """Return the patterns of `heads`, all of the model, and hold them."""
+        key = _key(tokens)
+        if key not in self._held:
+            patterns = self._run(tokens, self.heads)
+            while self._held and sum(one.size for one in self._held.values()) + patterns.size > MOST_AT_ONCE:
+                del self._held[next(iter(self._held))]
+            self._held[key] = patterns
+        return self._held[key]
+
+    def of(self, tokens: Tokens, heads: Sequence[Head]) -> Float[np.ndarray, "head prompt query key"]:
+        """Return the patterns of some heads: of those that are held, or from runs up to the last of their layers."""
+        held = self._held.get(_key(tokens))
+        return self._run(tokens, heads) if held is None else held[[self.heads.index(head) for head in heads]]
+
+    def batches(self, tokens: Tokens) -> Iterator[tuple[slice, Float[Tensor, "prompt head query key"]]]:
+        """Yield which prompts, and the patterns of all heads on them: of prompts that fit they are held."""
+        if self.fit(tokens):
+            yield slice(None), torch.from_numpy(self.of_all(tokens)).transpose(0, 1)
+            return
+        at_once = self.checkpoint.sizes.prompts_at_once(tokens.shape[1], FEWEST_AT_ONCE)
+        for start in track(range(0, len(tokens), at_once), "attention of all heads"):
+            some = slice(start, start + at_once)
+            yield some, self.checkpoint.attention_patterns(tokens[some]).transpose(0, 1).flatten(1, 2)
+
+    def _run(self, tokens: Tokens, heads: Sequence[Head]) -> Float[np.ndarray, "head prompt query key"]:
+        names = [pattern_name(layer) for layer in sorted({head.layer for head in heads})]
+        at_once = self.checkpoint.sizes.prompts_at_once(tokens.shape[1], FEWEST_AT_ONCE)
+        batches = track(tokens.split(at_once), "attention of all heads" if heads == self.heads else "attention")
+        return np.concatenate([patterns_of(self.checkpoint.run(some, record=names), heads) for some in batches], axis=1)
+
+    def _numbers(self, tokens: Tokens) -> int:
+        return len(self.heads) * tokens.numel() * tokens.shape[1]
 
 
-def attention_of(
-    checkpoint: Checkpoint,
-    tokens: Int[Tensor, "prompt position"],
-    heads: Sequence[Head],
-    fewest: int = FEWEST_AT_ONCE,
-) -> Float[np.ndarray, "head prompt query key"]:
-    """Run the model and return the patterns of heads, at least `fewest` prompts a run."""
-    names = [pattern_name(layer) for layer in sorted({head.layer for head in heads})]
-    batches = track(tokens.split(checkpoint.sizes.prompts_at_once(tokens.shape[1], fewest)), "attention")
-    return np.concatenate([patterns_of(checkpoint.run(some, record=names), heads) for some in batches], axis=1)
+def _key(tokens: Tokens) -> bytes:
+    return str(tuple(tokens.shape)).encode() + tokens.numpy().tobytes()

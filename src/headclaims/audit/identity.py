@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from headclaims.audit.attention import all_fit, attention_of
+from headclaims.audit.attention import Patterns
 from headclaims.audit.templates import pattern_arrays
 from headclaims.cache import kept
-from headclaims.checkpoint.interface import Checkpoint, Head
+from headclaims.checkpoint.interface import Head
 from headclaims.errors import NotAssessable
 from headclaims.measures.token_identity import IdentityShare, TokenPairs, identity_share
 from headclaims.prompts.category import CategoryPrompts
@@ -38,7 +38,7 @@ class Identity:
         workspace.surveyed.position(head)  # raises where the evidence lacks the head
         if workspace.prompts.tokens is None:
             return identity_share(pairs, workspace.attention(head))
-        arrays = workspace.cached(pattern_arrays, workspace.checkpoint, workspace.prompts, head)
+        arrays = workspace.cached(pattern_arrays, workspace.patterns, workspace.prompts, head)
         return identity_share(pairs, arrays["pattern"])
 
     def value(self, head: Head) -> float:
@@ -53,16 +53,16 @@ class Identity:
     @cached_property
     def _values(self) -> np.ndarray:
         workspace, heads = self._workspace, tuple(self._workspace.attention_heads)
-        return workspace.cached(identity_shares, workspace.checkpoint, workspace.prompts, heads)["share"]
+        return workspace.cached(identity_shares, workspace.patterns, workspace.prompts, heads)["share"]
 
 
 @kept("identity-shares", version=1)
-def identity_shares(checkpoint: Checkpoint, prompts: CategoryPrompts, heads: tuple[Head, ...]) -> dict[str, np.ndarray]:
+def identity_shares(patterns: Patterns, prompts: CategoryPrompts, heads: tuple[Head, ...]) -> dict[str, np.ndarray]:
     """Return the share of each head, NaN where its scores do not vary."""
     pairs, tokens, values = TokenPairs.of(prompts), torch.as_tensor(prompts.tokens), []
-    by_layer = [list(members) for _, members in groupby(heads, lambda head: head.layer)]
-    for members in [heads] if all_fit(prompts, len(heads)) else by_layer:
-        for pattern in attention_of(checkpoint, tokens, members):
+    by_layer = (patterns.of(tokens, list(members)) for _, members in groupby(heads, lambda head: head.layer))
+    for together in [patterns.of_all(tokens)] if patterns.fit(tokens) else by_layer:
+        for pattern in together:
             try:
                 values.append(identity_share(pairs, pattern).value)
             except NotAssessable:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import torch
 
-from headclaims.audit.attention import attention_of
+from headclaims.audit.attention import Patterns
 from headclaims.cache import kept
 from headclaims.checkpoint.interface import Capability, Checkpoint, Head
 from headclaims.errors import NotAssessable
@@ -66,7 +66,10 @@ class Templates:
         """Prompts of each template and the target's attention [prompt, query, key] on them."""
         audit = self.audit
         return {
-            name: (on.prompts, audit.cached(pattern_arrays, audit.checkpoint, on.prompts, audit.target)["pattern"])
+            name: (
+                on.prompts,
+                audit.cached(pattern_arrays, audit.workspace.patterns, on.prompts, audit.target)["pattern"],
+            )
             for name, on in self.surveys.items()
         }
 
@@ -109,15 +112,14 @@ class Templates:
 
 def surveyed_successions(audit: Audit, drawn: SuccessionPrompts) -> tuple[Survey, SuccessionPrompts]:
     """Return what the target attends to on prompts that hold successions, with the prompts."""
-    pattern = audit.cached(pattern_arrays, audit.checkpoint, drawn.prompts, audit.target)["pattern"]
+    pattern = audit.cached(pattern_arrays, audit.workspace.patterns, drawn.prompts, audit.target)["pattern"]
     return survey(drawn.prompts, (audit.target,), [(slice(None), torch.from_numpy(pattern)[:, None])]), drawn
 
 
 @kept("target-pattern", version=1)
-def pattern_arrays(checkpoint: Checkpoint, prompts: CategoryPrompts, head: Head) -> dict[str, np.ndarray]:
+def pattern_arrays(patterns: Patterns, prompts: CategoryPrompts, head: Head) -> dict[str, np.ndarray]:
     """Return a head's attention [prompt, query, key] on prompts."""
-    tokens = torch.from_numpy(np.asarray(prompts.tokens))
-    return {"pattern": attention_of(checkpoint, tokens, [head], FEWEST_AT_ONCE)[0]}
+    return {"pattern": patterns.of(torch.from_numpy(np.asarray(prompts.tokens)), [head])[0]}
 
 
 @kept("pairs", version=3)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headclaims.audit.attention import FEWEST_AT_ONCE, all_fit, attention_of
+from headclaims.audit.attention import Patterns
 from headclaims.audit.identity import Identity
 from headclaims.audit.settings import Settings
 from headclaims.audit.spectra import AllSpectra, all_spectra
@@ -22,7 +22,6 @@ from headclaims.checkpoint.interface import Capability, Checkpoint, Head
 from headclaims.circuit.effective_embedding import AblatedTerms, Variant, ablated_terms
 from headclaims.errors import BadInput, NotAssessable
 from headclaims.measures.category_score import Survey, survey
-from headclaims.progress import track
 from headclaims.prompts.category import (
     CategoryPrompts,
     begins_with_bos,
@@ -200,7 +199,7 @@ class Workspace:
         heads = tuple(self.attention_heads)
         if prompts.tokens is None:
             return survey(prompts, heads, _recorded_patterns(self.checkpoint, prompts))
-        return Survey(prompts, heads, **self.cached(survey_arrays, self.checkpoint, prompts, heads))
+        return Survey(prompts, heads, **self.cached(survey_arrays, self.patterns, prompts, heads))
 
     @cached_property
     def surveyed(self) -> Survey:
@@ -220,14 +219,14 @@ class Workspace:
                 pattern = self.checkpoint.recorded_attention(head, number)
                 place[: len(pattern), : len(pattern)] = pattern.numpy()
             return attention
-        if all_fit(prompts, len(self.attention_heads)):
-            return self._attention_of_all[self.attention_heads.index(head)]
-        return attention_of(self.checkpoint, self.tokens, [head])[0]
+        if self.patterns.fit(self.tokens):
+            return self.patterns.of_all(self.tokens)[self.attention_heads.index(head)]
+        return self.patterns.of(self.tokens, [head])[0]
 
     @cached_property
-    def _attention_of_all(self) -> np.ndarray:
-        """Patterns [head, prompt, query, key] of all heads, from runs of the model."""
-        return attention_of(self.checkpoint, self.tokens, self.attention_heads)
+    def patterns(self) -> Patterns:
+        """Attention from runs of the model: once on the same prompts, whoever asks."""
+        return Patterns(self.checkpoint)
 
     @cached_property
     def identity(self) -> Identity:
@@ -250,10 +249,18 @@ class Workspace:
         return Sets.of(self.checkpoint, self.lists, self.word_list, self.words)
 
     def ablated_terms(self, layer: int, variant: Variant = Variant.MEAN) -> AblatedTerms:
-        """Return what stands in for the position embedding and the attention outputs before a layer."""
-        if (layer, variant) not in self._terms:
-            self._terms[layer, variant] = ablated_terms(self.checkpoint, layer, self.words, variant, self.cache)
-        return self._terms[layer, variant]
+        """Return what stands in for the position embedding and the attention outputs before a layer.
+
+        The means are taken once, for the deepest layer, as those of all heads are asked for in an audit with nulls.
+        """
+        deepest = layer
+        if variant is Variant.MEAN and not self.settings.verdicts_only:
+            deepest = max(layer, *self.checkpoint.attention_layers())
+            deepest = layer if self.checkpoint.stream_fault(deepest) else deepest
+        if (deepest, variant) not in self._terms:
+            self._terms[deepest, variant] = ablated_terms(self.checkpoint, deepest, self.words, variant, self.cache)
+        position, attention = self._terms[deepest, variant]
+        return position, attention[:layer]
 
     @property
     def prompts_in_words(self) -> str:
@@ -314,15 +321,6 @@ def _in_words(recorded: Sequence[Sequence[str]], words: WordList | None) -> str:
     return said
 
 
-def _patterns(checkpoint: Checkpoint, prompts: CategoryPrompts) -> Iterator[tuple[slice, Tensor]]:
-    """Run the model and yield patterns of all heads [prompt, head, query, key], a few prompts at a time."""
-    at_once = checkpoint.sizes.prompts_at_once(prompts.length, FEWEST_AT_ONCE)
-    for start in track(range(0, len(prompts), at_once), "attention of all heads"):
-        chosen = slice(start, start + at_once)
-        patterns = checkpoint.attention_patterns(torch.from_numpy(np.asarray(prompts.tokens)[chosen]))
-        yield chosen, patterns.transpose(0, 1).flatten(1, 2)
-
-
 def _recorded_patterns(checkpoint: Checkpoint, prompts: CategoryPrompts) -> Iterator[tuple[slice, Tensor]]:
     """Yield recorded patterns of all heads [1, head, query, key], prompt after prompt."""
     for place, number in enumerate(prompts.numbers.tolist()):
@@ -330,7 +328,7 @@ def _recorded_patterns(checkpoint: Checkpoint, prompts: CategoryPrompts) -> Iter
 
 
 @kept("survey", version=4)
-def survey_arrays(checkpoint: Checkpoint, prompts: CategoryPrompts, heads: tuple[Head, ...]) -> dict[str, np.ndarray]:
+def survey_arrays(patterns: Patterns, prompts: CategoryPrompts, heads: tuple[Head, ...]) -> dict[str, np.ndarray]:
     """Return the arrays of a survey of all heads on some prompts."""
-    made = survey(prompts, heads, _patterns(checkpoint, prompts))
+    made = survey(prompts, heads, patterns.batches(torch.from_numpy(np.asarray(prompts.tokens))))
     return {"word_mass": made.word_mass, "first": made.first, "own": made.own}
