@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -90,19 +91,29 @@ def neighbours(
     n = len(words)
     if n < NEAREST + 2:
         raise ValueError(f"{n} words; wanted {NEAREST + 2} or more")
-    unit = torch.nn.functional.normalize(words, dim=1)
-    generator = np.random.default_rng([seed, 3])
+    unit, lots = torch.nn.functional.normalize(words, dim=1), _lots(n, seed)
     nearest, random = [], []
     for rows in torch.arange(n).split(ROWS_AT_ONCE):
         cosine = unit[rows] @ unit.T
         cosine[torch.arange(len(rows)), rows] = -torch.inf
         nearest.append(cosine.topk(NEAREST, dim=1).indices)
-        # A draw without replacement: the hundred smallest of uniform numbers, where the word and its nearest come last.
-        lot = torch.from_numpy(generator.random((len(rows), n)))
-        lot[torch.arange(len(rows)), rows] = 2.0
-        lot.scatter_(1, nearest[-1], 2.0)
-        random.append(lot.topk(min(RANDOM, n - NEAREST - 1), dim=1, largest=False).indices)
+        drawn = lots[rows]
+        left_out = (drawn == rows[:, None]) | (drawn[:, :, None] == nearest[-1][:, None]).any(dim=2)
+        first = left_out.byte().argsort(dim=1, stable=True)[:, : min(RANDOM, n - NEAREST - 1)]
+        random.append(drawn.gather(1, first))
     return torch.cat(nearest), torch.cat(random)
+
+
+@lru_cache(maxsize=4)
+def _lots(n: int, seed: int) -> Int[Tensor, "word drawn"]:
+    """Draw for each of n words a hundred words, and as many more as may be itself or nearest, in a random order.
+
+    They are those of the smallest of uniform numbers, the same in every layer.
+    """
+    generator, drawn = np.random.default_rng([seed, 3]), min(RANDOM + NEAREST + 1, n)
+    blocks = (len(rows) for rows in torch.arange(n).split(ROWS_AT_ONCE))
+    lots = (torch.from_numpy(generator.random((size, n))) for size in blocks)
+    return torch.cat([lot.topk(drawn, dim=1, largest=False).indices for lot in lots])
 
 
 MARGINS = ("similar_above_self", "similar_above_dissimilar", "similar_above_variants")
