@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -45,23 +45,28 @@ FEWEST_AT_ONCE, FEWEST_FOR_LOGITS = 16, 8
 class Reading:
     """What heads read on some prompts: the residual stream after their layer's norm, without gain.
 
-    The target's layer is read by itself, which is kept on disk; all layers of the heads beside it are read in one run.
+    All layers, the target's and those of the heads beside it, are read in one run; the target's is kept on disk.
     """
 
     def __init__(self, audit: Audit, tokens: Tensor, layers: Sequence[int]) -> None:
         self.audit, self.checkpoint, self.tokens, self.layers = audit, audit.checkpoint, tokens, layers
-        self._read: dict[int, Tensor] = {}
 
     def at(self, layer: int) -> Tensor:
         """Return what a layer's heads read: [prompt, position, d_model]."""
-        if layer not in self._read:
-            read: Mapping[str, np.ndarray | Tensor]
-            if layer == self.audit.target.layer:
-                read = self.audit.cached(layers_read, self.checkpoint, self.tokens, [layer])
-            else:
-                read = layers_read(self.checkpoint, self.tokens, self.layers)
-            self._read |= {int(number): torch.as_tensor(of) for number, of in read.items()}
-        return self._read[layer]
+        return self._of_target if layer == self.audit.target.layer else self.from_run(layer)
+
+    @cached_property
+    def _of_target(self) -> Tensor:
+        return torch.as_tensor(self.audit.cached(layer_read, self, self.audit.target.layer)["read"])
+
+    def from_run(self, layer: int) -> Tensor:
+        """Return the same without looking on the disk."""
+        return self._of_run[layer]
+
+    @cached_property
+    def _of_run(self) -> dict[int, Tensor]:
+        layers = [self.audit.target.layer] if self.audit.settings.verdicts_only else self.layers
+        return layers_read(self.checkpoint, self.tokens, layers)
 
     def prepare(self, heads: Sequence[Head]) -> None:
         """Run the model for what heads read, which threads can then share."""
@@ -79,12 +84,12 @@ class Reading:
         scores = part_scores(self.circuit(head), self.at(layer), c.rotation_at(layer), part, c.window(layer))
         return scores.softmax(dim=-1).numpy()
 
-    def steered(self, head: Head, author: bool = False) -> SteeredScores:
-        """Return a head's scores, whose eigenvalues can be scaled: all of W_sym's, or as the write-up keeps them."""
+    def steered(self, head: Head, author: bool = False, negative: bool = False) -> SteeredScores:
+        """Return a head's scores, whose eigenvalues can be scaled: all, the negative ones, or those of the write-up."""
         c, layer = self.checkpoint, head.layer
         circuit, x, turns = self.circuit(head), self.at(layer), c.rotation_at(layer)
         with one_thread():  # of small matrices, one an offset
-            return SteeredScores.of(circuit, x, turns, author, c.window(layer))
+            return SteeredScores.of(circuit, x, turns, author, c.window(layer), negative)
 
     def cache_inputs(self) -> dict[str, Tensor | Callable[[], str]]:
         """Return what readings depend on."""
@@ -193,8 +198,7 @@ def _swings(scores: SteeredScores, prompts: CategoryPrompts, changes: np.ndarray
     return np.array([preference(pattern) for pattern in patterns]) - start
 
 
-@kept("layers-read", version=1)
-def layers_read(checkpoint: Checkpoint, tokens: Tensor, layers: Sequence[int]) -> dict[str, Tensor]:
+def layers_read(checkpoint: Checkpoint, tokens: Tensor, layers: Sequence[int]) -> dict[int, Tensor]:
     """Return what layers' heads read on prompts, by layer, from one run of the model."""
     names = {layer: f"blocks.{layer}.ln1.hook_normalized" for layer in layers}
     parts: dict[int, list[Tensor]] = {layer: [] for layer in layers}
@@ -202,7 +206,13 @@ def layers_read(checkpoint: Checkpoint, tokens: Tensor, layers: Sequence[int]) -
         run = checkpoint.run(some, record=list(names.values()))
         for layer, name in names.items():
             parts[layer].append(run[name].float().cpu())
-    return {str(layer): torch.cat(tensors) for layer, tensors in parts.items()}
+    return {layer: torch.cat(tensors) for layer, tensors in parts.items()}
+
+
+@kept("layer-read", version=1)
+def layer_read(read: Reading, layer: int) -> dict[str, Tensor]:
+    """Return what a layer's heads read on prompts."""
+    return {"read": read.from_run(layer)}
 
 
 @kept("symmetric-part", version=3)
@@ -227,7 +237,7 @@ def other_swing_arrays(read: Reading, prompts: CategoryPrompts, heads: Sequence[
     """Return the swing of each head by its own negative eigenvalues."""
 
     def swing(head: Head) -> float:
-        scores = read.steered(head)
+        scores = read.steered(head, negative=True)
         return float(_swings(scores, prompts, negative_part(scores.values)[None])[0])
 
     read.prepare(heads)

@@ -58,20 +58,22 @@ class Templates:
     @cached_property
     def surveys(self) -> dict[str, Survey]:
         """What all heads attend to on each template of the audit's prompts."""
-        audit = self.audit
-        return {name: audit.workspace.survey(parted(audit.prompts, token)) for name, token in self._separators.items()}
+        return {name: survey for name, (survey, _) in self._runs.items()}
 
     @cached_property
     def patterns(self) -> dict[str, tuple[CategoryPrompts, np.ndarray]]:
         """Prompts of each template and the target's attention [prompt, query, key] on them."""
-        audit = self.audit
-        return {
-            name: (
-                on.prompts,
-                audit.cached(pattern_arrays, audit.workspace.patterns, on.prompts, audit.target)["pattern"],
-            )
-            for name, on in self.surveys.items()
-        }
+        return {name: (survey.prompts, pattern) for name, (survey, pattern) in self._runs.items()}
+
+    @cached_property
+    def _runs(self) -> dict[str, tuple[Survey, np.ndarray]]:
+        """Both, taken together: all heads' patterns of a template are held until those of others take their place."""
+        audit, workspace, runs = self.audit, self.audit.workspace, {}
+        for name, token in self._separators.items():
+            surveyed = workspace.survey(parted(audit.prompts, token))
+            arrays = audit.cached(pattern_arrays, workspace.patterns, surveyed.prompts, audit.target)
+            runs[name] = surveyed, arrays["pattern"]
+        return runs
 
     @cached_property
     def pairs(self) -> dict[str, PairSurvey]:

@@ -228,6 +228,10 @@ class Workspace:
         """Attention from runs of the model: once on the same prompts, whoever asks."""
         return Patterns(self.checkpoint)
 
+    def let_patterns_go(self) -> None:
+        """Let go the patterns that are held: there is to be room for the embedding of a whole vocabulary."""
+        vars(self).pop("patterns", None)
+
     @cached_property
     def identity(self) -> Identity:
         """How far token identity foretells heads' scores."""

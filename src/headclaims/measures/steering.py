@@ -122,20 +122,21 @@ class SteeredScores:
         rotation: RotationAt,
         author: bool = False,
         window: int | None = None,
+        negative: bool = False,
     ) -> SteeredScores:
         """Compute them from x, the residual stream that the head reads: after its norm, without gain.
 
-        `rows` are those pairs that a `window` shows.
+        `rows` are those pairs that a `window` shows. With `negative` the eigenvalues are those alone that are negative
+        at offset 0, as many at every offset: the lowest.
         """
         length, d_head = x.shape[1], circuit.W_Q.shape[1]
         circuit, basis = circuit.on_span()
         x = x @ basis
+        n = int((torch.linalg.eigvalsh(_symmetric(circuit, rotation(0))) < 0).sum()) if negative else None
 
         def parts(turn: Rotation | None, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-            turned = circuit if turn is None else circuit.at_offset(turn)
-            # On the span the matrix is small: its eigenvectors need no basis of their own.
-            W = turned.W_Q.double() @ turned.W_K.double().T * turned.scale
-            values, vectors = torch.linalg.eigh(symmetric_part(W))
+            values, vectors = torch.linalg.eigh(_symmetric(circuit, turn))
+            values, vectors = values[:n], vectors[:, :n]
             size = values.abs()
             if author:  # what is dropped counts nothing, and columns stay those of all eigenvalues
                 size = torch.where(size >= size.topk(min(d_head, len(size))).values[-1], size, 0.0)
@@ -168,6 +169,12 @@ class SteeredScores:
             scores = self.start.clone()
             scores[:, self.rows[0], self.rows[1]] += added[..., number]
             yield scores.softmax(dim=-1)
+
+
+def _symmetric(circuit: QKCircuit, turn: Rotation | None) -> Float[Tensor, "span span"]:
+    """Return W_sym of a circuit on its span, which is small: its eigenvectors need no basis of their own."""
+    turned = circuit if turn is None else circuit.at_offset(turn)
+    return symmetric_part(turned.W_Q.double() @ turned.W_K.double().T * turned.scale)
 
 
 def self_preference(survey: Survey, head: Head) -> np.ndarray:

@@ -86,14 +86,17 @@ def test_blocks_that_live_in_the_negative_part_are_lost() -> None:
 
 @pytest.mark.parametrize("rotation", ROTATIONS)
 @pytest.mark.parametrize("alpha", [1.1, 1.0, 0.0, -1.0])
-@pytest.mark.parametrize("author", [False, True])
-def test_scores_in_the_model_by_loops(alpha: float, rotation: str, author: bool) -> None:
+@pytest.mark.parametrize(("author", "negative"), [(False, False), (True, False), (False, True)])
+def test_scores_in_the_model_by_loops(alpha: float, rotation: str, author: bool, negative: bool) -> None:
     """The symmetric part at the pair's offset with its negative eigenvalues scaled, and the biases as they are.
 
     At an offset the skew part is half the difference of the scores before and after the tokens change places.
     """
     head, turn = circuit(0), ROTATIONS[rotation]
-    steered = SteeredScores.of(head, X, turn, author)
+    steered = SteeredScores.of(head, X, turn, author, negative=negative)
+    assert len(steered.values) == steered.parts.shape[-1]
+    assert (steered.values < 0).any()
+    assert (steered.values < 0).all() == negative
     (found,) = steered.patterns(alpha, negative_part(steered.values)[None])
     for p in range(2):
         for i in range(LENGTH):
