@@ -16,6 +16,8 @@ from headclaims.progress import track
 FEWEST_AT_ONCE = 8
 MOST_AT_ONCE = 2**28
 """Numbers of patterns that are held in memory at once; of prompts with more, one layer at a time."""
+FEW = 3 * 2**24
+"""Numbers of patterns that stay in memory beside a whole vocabulary: 200 MB."""
 Tokens = Int[Tensor, "prompt position"]
 
 
@@ -53,6 +55,10 @@ class Patterns:
         """Return the patterns of some heads: of those that are held, or from runs up to the last of their layers."""
         held = self._held.get(_key(tokens))
         return self._run(tokens, heads) if held is None else held[[self.heads.index(head) for head in heads]]
+
+    def let_go(self, all_but: Tokens) -> None:
+        """Let go what is held, but for the patterns on some prompts where these are no more than `FEW`."""
+        self._held = {key: one for key, one in self._held.items() if key == _key(all_but) and one.size <= FEW}
 
     def batches(self, tokens: Tokens) -> Iterator[tuple[slice, Float[Tensor, "prompt head query key"]]]:
         """Yield which prompts, and the patterns of all heads on them: of prompts that fit they are held."""

@@ -229,8 +229,9 @@ class Workspace:
         return Patterns(self.checkpoint)
 
     def let_patterns_go(self) -> None:
-        """Let go the patterns that are held: there is to be room for the embedding of a whole vocabulary."""
-        vars(self).pop("patterns", None)
+        """Make room for the embedding of a whole vocabulary: of patterns on other prompts than the run's none stay."""
+        if "patterns" in vars(self):
+            self.patterns.let_go(all_but=self.tokens)
 
     @cached_property
     def identity(self) -> Identity:

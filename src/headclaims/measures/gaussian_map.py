@@ -36,7 +36,7 @@ GAUSSIAN_STATISTICS = (
 )
 
 
-@kept("map-of-gaussian-heads", version=10)
+@kept("map-of-gaussian-heads", version=11)
 def statistics_of_gaussian_heads(
     layer: LayerMap, members: range, d_head: int, seed: int, names: Sequence[str] = GAUSSIAN_STATISTICS
 ) -> dict[str, Float[np.ndarray, " head"]]:
@@ -110,7 +110,7 @@ def _gaussian(
         statistics |= _contrasts(layer, contrasted, heads)
     if sets.common is None or not {*MARGINS, "skew_scores", "peak"}.intersection(names):
         return statistics
-    words = Projected.of(layer.space.words, heads)
+    words = Projected(layer.space.words, heads)
     if set(MARGINS).intersection(names):
         statistics |= shares_above(layer.space, heads, words, names)
     if "skew_scores" in names:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -40,20 +41,28 @@ def project(
 
 @dataclass(frozen=True)
 class Projected:
-    """Queries and keys of common words for several heads.
+    """Queries and keys of common words, given as rows of E, for several heads; each is computed when first asked for.
 
     `own` are queries at offset 0, for a word's score with itself; `queries` those rotated for scores with other words.
     """
 
-    own: Float[Tensor, "word head d_head"]
-    queries: Float[Tensor, "word head d_head"]
-    keys: Float[Tensor, "word head d_head"]
+    words: Float[Tensor, "word d_model"]
+    heads: HeadBatch
 
-    @classmethod
-    def of(cls, words: Float[Tensor, "word d_model"], heads: HeadBatch) -> Projected:
-        """Project words, given as rows of E, by the heads' weights and biases."""
-        own = project(words, heads.W_Q, heads.b_Q)
-        return cls(own, heads.turned(own), project(words, heads.W_K, heads.b_K))
+    @cached_property
+    def own(self) -> Float[Tensor, "word head d_head"]:
+        """Queries x W_Q + b_Q."""
+        return project(self.words, self.heads.W_Q, self.heads.b_Q)
+
+    @cached_property
+    def queries(self) -> Float[Tensor, "word head d_head"]:
+        """The same under the mean rotation."""
+        return self.heads.turned(self.own)
+
+    @cached_property
+    def keys(self) -> Float[Tensor, "word head d_head"]:
+        """Keys x W_K + b_K."""
+        return project(self.words, self.heads.W_K, self.heads.b_K)
 
 
 def head_batch(circuits: Sequence[QKCircuit], turn: Rotation | None) -> HeadBatch:

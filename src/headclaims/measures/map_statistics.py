@@ -80,7 +80,7 @@ def _bilinear(layer: LayerMap, heads: Sequence[HeadScore]) -> Statistics:
     if sets.common is None:
         return statistics
     batch = head_batch(circuits, layer.turn)
-    statistics |= shares_above(layer.space, batch, Projected.of(layer.space.words, batch))
+    statistics |= shares_above(layer.space, batch, Projected(layer.space.words, batch))
     statistics["skew_scores"] = np.array([norm_ratio(c, layer.space.words).value for c in circuits])
     try:
         bins = layer.bins
@@ -90,7 +90,7 @@ def _bilinear(layer: LayerMap, heads: Sequence[HeadScore]) -> Statistics:
     return statistics
 
 
-@kept("map-of-heads", version=1)
+@kept("map-of-heads", version=2)
 def statistics_of_heads(
     checkpoint: Checkpoint, heads: Sequence[Head], sets: TokenSets, terms: AblatedTerms, length: int, seed: int
 ) -> Statistics:

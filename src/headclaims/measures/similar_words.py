@@ -125,18 +125,22 @@ def margins(
 ) -> dict[str, Float[Tensor, "head _"]]:
     """Compute those of `MARGINS` that are named, for each head and word, the last for each varied word.
 
-    They are taken before the scale, which does not change their sign.
+    They are taken before the scale, which does not change their sign. As a score is linear in the key, a difference of
+    scores is the score of the difference, without the keys' bias.
     """
 
-    def mean_score(queries: Tensor, keys: Tensor) -> Tensor:
-        return project(keys, heads.W_K, heads.b_K).mul_(queries).sum(dim=-1).T
+    def own_below(queries: Tensor) -> Tensor:
+        similar = project(space.similar, heads.W_K, heads.b_K).mul_(queries).sum(dim=-1)
+        return (similar - (words.own * words.keys).sum(dim=-1)).T
 
-    similar = mean_score(words.queries, space.similar)
+    def below(queries: Tensor, similar: Tensor, others: Tensor) -> Tensor:
+        return project(similar - others, heads.W_K, torch.zeros_like(heads.b_K)).mul_(queries).sum(dim=-1).T
+
     of_name = {
-        "similar_above_self": lambda: similar - (words.own * words.keys).sum(dim=-1).T,
-        "similar_above_dissimilar": lambda: similar - mean_score(words.queries, space.dissimilar),
-        "similar_above_variants": lambda: (
-            similar[:, space.varied] - mean_score(words.queries[space.varied], space.variants)
+        "similar_above_self": lambda: own_below(words.queries),
+        "similar_above_dissimilar": lambda: below(words.queries, space.similar, space.dissimilar),
+        "similar_above_variants": lambda: below(
+            words.queries[space.varied], space.similar[space.varied], space.variants
         ),
     }
     return {name: margin() for name, margin in of_name.items() if name in names}
@@ -149,7 +153,7 @@ def head_margins(space: WordSpace, head: Scorer, turn: Rotation | None) -> dict[
         return margins_by_pairs(space, scores.matrix(), scores.queries, head)
     circuit = head.circuit if isinstance(head, HeadScore) else head
     batch = HeadBatch(circuit.W_Q[None], circuit.W_K[None], circuit.b_Q[None], circuit.b_K[None], turn)
-    return {name: margin[0] for name, margin in margins(space, batch, Projected.of(space.words, batch)).items()}
+    return {name: margin[0] for name, margin in margins(space, batch, Projected(space.words, batch)).items()}
 
 
 def margins_by_pairs(

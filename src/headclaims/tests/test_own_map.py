@@ -28,7 +28,7 @@ def weights(norm: str | None, cap: float | None) -> ScoreWeights:
     generator = torch.Generator().manual_seed(3)
     W_Q, W_K = torch.randn(2, N_HEADS, D_MODEL, D_HEAD, generator=generator)
     b_Q, b_K = torch.randn(2, N_HEADS, D_HEAD, generator=generator)
-    gains, biases = 1 + torch.rand(2, N_HEADS, D_HEAD, generator=generator), torch.rand(2, N_HEADS, D_HEAD)
+    gains, biases = torch.rand(2, 2, N_HEADS, D_HEAD, generator=generator) + torch.tensor([1, 0])[:, None, None, None]
     made = [
         FactorNorm(gain, bias, eps, norm == "centred", norm == "together")
         for gain, bias, eps in zip(gains, biases, (0.1, 0.2), strict=True)

@@ -98,3 +98,19 @@ def test_of_the_prompts_met_last_so_many_are_held_as_fit(
     assert sum(one.size for one in patterns._held.values()) == attention.MOST_AT_ONCE
     monkeypatch.setattr(attention, "MOST_AT_ONCE", attention.MOST_AT_ONCE // 2 - 1)
     assert not patterns.fit(drawn(0))
+
+
+def test_beside_a_vocabulary_stay_few_patterns_of_the_run_s_own_prompts(
+    checkpoint: Checkpoint, runs: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patterns = Patterns(checkpoint)
+    patterns.of_all(drawn(0))
+    patterns.of_all(drawn(1))
+    patterns.let_go(all_but=drawn(0))
+    patterns.of_all(drawn(0))
+    assert sum(runs) == 2 * PROMPTS
+    patterns.of_all(drawn(1))
+    assert sum(runs) == 3 * PROMPTS
+    monkeypatch.setattr(attention, "FEW", len(patterns.heads) * PROMPTS * LENGTH**2 - 1)
+    patterns.let_go(all_but=drawn(0))
+    assert not patterns._held

@@ -111,7 +111,7 @@ def test_margins_are_differences_of_mean_scores(rotary: bool) -> None:
     nearest, random = neighbours(words, seed=7)
     varied = [i for i in range(115) if i % 4]
     assert space.varied.tolist() == varied
-    found = margins(space, heads, Projected.of(space.words, heads))
+    found = margins(space, heads, Projected(space.words, heads))
     for head in range(HEADS):
 
         def mean(i: int, keys: Tensor, head: int = head) -> float:
@@ -354,7 +354,7 @@ def test_moments_give_the_peaks_of_loops(rotary: bool) -> None:
         own = np.array([score(heads, head, x, x, own=True) for x in words])
         expected.append(min(peak_by_loops(matrix(heads, head, words), own, bins)[:2]))
     space = word_space(words, [words[:0]] * len(words), seed=0)
-    found = peaks_of_heads(bin_moments(words, bins), heads, Projected.of(space.words, heads))
+    found = peaks_of_heads(bin_moments(words, bins), heads, Projected(space.words, heads))
     assert found == pytest.approx(np.array(expected), rel=1e-3, abs=1e-4)
 
 
