@@ -53,20 +53,32 @@ class Reading:
 
     def at(self, layer: int) -> Tensor:
         """Return what a layer's heads read: [prompt, position, d_model]."""
-        return self._of_target if layer == self.audit.target.layer else self.from_run(layer)
+        return self._of_target["read"] if layer == self.audit.target.layer else self._of_run[_read_by(layer)]
+
+    @property
+    def stream(self) -> Tensor | None:
+        """The residual stream before the target's layer, where runs can begin again; None where they can't."""
+        return None if self.checkpoint.stream_fault(self.audit.target.layer) else self._of_target["stream"]
 
     @cached_property
-    def _of_target(self) -> Tensor:
-        return torch.as_tensor(self.audit.cached(layer_read, self, self.audit.target.layer)["read"])
+    def _of_target(self) -> dict[str, Tensor]:
+        arrays = self.audit.cached(target_read, self, self.audit.target.layer)
+        return {name: torch.as_tensor(values) for name, values in arrays.items()}
 
-    def from_run(self, layer: int) -> Tensor:
-        """Return the same without looking on the disk."""
-        return self._of_run[layer]
+    def of_run(self, layer: int) -> dict[str, Tensor]:
+        """Return what a layer's heads `read`, and the residual `stream` before it, without looking on the disk."""
+        return {"read": self._of_run[_read_by(layer)], "stream": self._of_run[_before(layer)]}
 
     @cached_property
-    def _of_run(self) -> dict[int, Tensor]:
-        layers = [self.audit.target.layer] if self.audit.settings.verdicts_only else self.layers
-        return layers_read(self.checkpoint, self.tokens, layers)
+    def _of_run(self) -> dict[str, Tensor]:
+        """What all layers read, and the stream before the target's, by name, from one run of the model."""
+        target, tokens = self.audit.target.layer, self.tokens
+        names = [_read_by(layer) for layer in ([target] if self.audit.settings.verdicts_only else self.layers)]
+        names.append(_before(target))
+        at_once = self.checkpoint.sizes.prompts_at_once(tokens.shape[1], FEWEST_AT_ONCE)
+        runs = (self.checkpoint.run(some, record=names) for some in tokens.split(at_once))
+        parts = [{name: run[name].float().cpu() for name in names} for run in runs]
+        return {name: torch.cat([part[name] for part in parts]) for name in names}
 
     def prepare(self, heads: Sequence[Head]) -> None:
         """Run the model for what heads read, which threads can then share."""
@@ -174,9 +186,9 @@ class Steering:
 
     def loss(self, alpha: float) -> float:
         """Return the next-token loss on the prompts with the head's pattern steered, in nats a token."""
-        arrays = self.audit.cached(
-            steered_loss_arrays, self.audit.checkpoint, self.read.tokens, self.head, self.patterns[alpha]
-        )
+        read, checkpoint = self.read, self.audit.checkpoint
+        pattern = self.patterns[alpha]
+        arrays = self.audit.cached(steered_loss_arrays, checkpoint, read.tokens, self.head, pattern, read.stream)
         return float(arrays["loss"][0])
 
 
@@ -198,21 +210,18 @@ def _swings(scores: SteeredScores, prompts: CategoryPrompts, changes: np.ndarray
     return np.array([preference(pattern) for pattern in patterns]) - start
 
 
-def layers_read(checkpoint: Checkpoint, tokens: Tensor, layers: Sequence[int]) -> dict[int, Tensor]:
-    """Return what layers' heads read on prompts, by layer, from one run of the model."""
-    names = {layer: f"blocks.{layer}.ln1.hook_normalized" for layer in layers}
-    parts: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-    for some in tokens.split(checkpoint.sizes.prompts_at_once(tokens.shape[1], FEWEST_AT_ONCE)):
-        run = checkpoint.run(some, record=list(names.values()))
-        for layer, name in names.items():
-            parts[layer].append(run[name].float().cpu())
-    return {layer: torch.cat(tensors) for layer, tensors in parts.items()}
+def _read_by(layer: int) -> str:
+    return f"blocks.{layer}.ln1.hook_normalized"
 
 
-@kept("layer-read", version=1)
-def layer_read(read: Reading, layer: int) -> dict[str, Tensor]:
-    """Return what a layer's heads read on prompts."""
-    return {"read": read.from_run(layer)}
+def _before(layer: int) -> str:
+    return f"blocks.{layer}.hook_resid_pre"
+
+
+@kept("target-read", version=1)
+def target_read(read: Reading, layer: int) -> dict[str, Tensor]:
+    """Return what the heads of the target's layer read on prompts, and the residual stream before it."""
+    return read.of_run(layer)
 
 
 @kept("symmetric-part", version=3)
@@ -244,14 +253,19 @@ def other_swing_arrays(read: Reading, prompts: CategoryPrompts, heads: Sequence[
     return {"swings": np.array(each_in_one_thread(swing, heads, "other heads steered"))}
 
 
-@kept("steered-loss", version=3)
-def steered_loss_arrays(checkpoint: Checkpoint, tokens: Tensor, head: Head, pattern: Tensor) -> dict[str, np.ndarray]:
-    """Return the mean next-token loss with a head's pattern replaced, in nats."""
+@kept("steered-loss", version=4)
+def steered_loss_arrays(
+    checkpoint: Checkpoint, tokens: Tensor, head: Head, pattern: Tensor, stream: Tensor | None
+) -> dict[str, np.ndarray]:
+    """Return the mean next-token loss with a head's pattern replaced, in nats.
+
+    Runs begin at the head's layer, with the residual `stream` before it, or from the tokens where it is None.
+    """
     losses = []
-    at_once = checkpoint.sizes.prompts_at_once(tokens.shape[1], FEWEST_FOR_LOGITS)
-    for some, steered in zip(tokens.split(at_once), pattern.split(at_once), strict=True):
-        edits = {pattern_name(head.layer): _replacing(head, steered)}
-        losses.append(next_token_losses(checkpoint.run(some, edits)["logits"], some).flatten())
+    for rows in torch.arange(len(tokens)).split(checkpoint.sizes.prompts_at_once(tokens.shape[1], FEWEST_FOR_LOGITS)):
+        edits = {pattern_name(head.layer): _replacing(head, pattern[rows])}
+        restart = None if stream is None else (head.layer, stream[rows])
+        losses.append(next_token_losses(checkpoint.run(tokens[rows], edits, restart=restart)["logits"], tokens[rows]))
     return {"loss": np.array([float(torch.cat(losses).mean())])}
 
 

@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 
-from headclaims.checkpoint.interface import Head
+from headclaims.audit.steering import steered_loss_arrays
+from headclaims.checkpoint import load
+from headclaims.checkpoint.interface import Head, pattern_name
+from headclaims.checkpoint.planted.random_weights import random_folder
 from headclaims.measures.category_score import Survey, survey
 from headclaims.measures.steering import (
     ALPHAS,
@@ -157,3 +161,24 @@ def test_statistics_by_loops() -> None:
     one = steered.at[-1.0]
     assert self_preference(one, HEAD)[one.has_kin].mean() == pytest.approx(last, abs=1e-6)
     assert MeanSelfPreference.on(clean.prompts)(torch.from_numpy(patterns[-1.0])) == pytest.approx(last, abs=1e-12)
+
+
+def test_the_loss_with_a_pattern_replaced_is_that_of_the_whole_model() -> None:
+    """Of its own pattern it is the loss that transformers computes; of another it is the same from the stream on."""
+    folder, tokens = random_folder(0), torch.randint(2, 900, (9, 12), generator=torch.Generator().manual_seed(0))
+    checkpoint, head = load(str(folder)), Head(1, 2)
+    names = [pattern_name(head.layer), f"blocks.{head.layer}.hook_resid_pre"]
+    recorded = checkpoint.run(tokens, record=names)
+    own, stream = recorded[names[0]][:, head.index], recorded[names[1]]
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    with torch.no_grad():
+        expected = float(model(tokens, labels=tokens).loss)
+
+    def loss(pattern: torch.Tensor, start: torch.Tensor | None) -> float:
+        return float(steered_loss_arrays(checkpoint, tokens, head, pattern, start)["loss"][0])
+
+    assert loss(own, stream) == pytest.approx(expected, abs=1e-5)
+    assert loss(own, None) == pytest.approx(expected, abs=1e-5)
+    even = (torch.ones(12, 12).tril() / torch.arange(1, 13)[:, None]).expand(9, 12, 12)
+    assert loss(even, stream) == pytest.approx(loss(even, None), abs=1e-6)
+    assert abs(loss(even, stream) - expected) > 1e-4
