@@ -58,7 +58,7 @@ class Reading:
     @property
     def stream(self) -> Tensor | None:
         """The residual stream before the target's layer, where runs can begin again; None where they can't."""
-        return None if self.checkpoint.stream_fault(self.audit.target.layer) else self._of_target["stream"]
+        return self._of_target.get("stream")
 
     @cached_property
     def _of_target(self) -> dict[str, Tensor]:
@@ -66,15 +66,16 @@ class Reading:
         return {name: torch.as_tensor(values) for name, values in arrays.items()}
 
     def of_run(self, layer: int) -> dict[str, Tensor]:
-        """Return what a layer's heads `read`, and the residual `stream` before it, without looking on the disk."""
-        return {"read": self._of_run[_read_by(layer)], "stream": self._of_run[_before(layer)]}
+        """Return what the target's layer has `read`, and the `stream` where there is one, not from the disk."""
+        names = {"read": _read_by(layer), "stream": _before(layer)}
+        return {name: self._of_run[of] for name, of in names.items() if of in self._of_run}
 
     @cached_property
     def _of_run(self) -> dict[str, Tensor]:
         """What all layers read, and the stream before the target's, by name, from one run of the model."""
         target, tokens = self.audit.target.layer, self.tokens
         names = [_read_by(layer) for layer in ([target] if self.audit.settings.verdicts_only else self.layers)]
-        names.append(_before(target))
+        names += [] if self.checkpoint.stream_fault(target) else [_before(target)]
         at_once = self.checkpoint.sizes.prompts_at_once(tokens.shape[1], FEWEST_AT_ONCE)
         runs = (self.checkpoint.run(some, record=names) for some in tokens.split(at_once))
         parts = [{name: run[name].float().cpu() for name in names} for run in runs]
