@@ -32,14 +32,15 @@ class Patterns:
         layers = checkpoint.attention_layers()
         self.heads = tuple(Head(layer, index) for layer in layers for index in range(checkpoint.sizes.n_heads))
         self._held: dict[bytes, Float[np.ndarray, "head prompt query key"]] = {}
+        self._beside_vocabulary = False
 
     def cache_inputs(self) -> Mapping[str, Input]:
         """Return what patterns depend on beside the prompts."""
         return self.checkpoint.cache_inputs()
 
     def fit(self, tokens: Tokens) -> bool:
-        """Whether the patterns of all heads on prompts are to be in memory at once."""
-        return self._numbers(tokens) <= MOST_AT_ONCE
+        """Whether the patterns of all heads on prompts are to be in memory at once; after `let_go` only few are."""
+        return self._numbers(tokens) <= (FEW if self._beside_vocabulary else MOST_AT_ONCE)
 
     def of_all(self, tokens: Tokens) -> Float[np.ndarray, "head prompt query key"]:
         """Return the patterns of `heads`, all of the model, and hold them."""
@@ -58,6 +59,7 @@ class Patterns:
 
     def let_go(self, all_but: Tokens) -> None:
         """Let go what is held, but for the patterns on some prompts where these are no more than `FEW`."""
+        self._beside_vocabulary = True
         self._held = {key: one for key, one in self._held.items() if key == _key(all_but) and one.size <= FEW}
 
     def batches(self, tokens: Tokens) -> Iterator[tuple[slice, Float[Tensor, "prompt head query key"]]]:

@@ -112,5 +112,7 @@ def test_beside_a_vocabulary_stay_few_patterns_of_the_run_s_own_prompts(
     patterns.of_all(drawn(1))
     assert sum(runs) == 3 * PROMPTS
     monkeypatch.setattr(attention, "FEW", len(patterns.heads) * PROMPTS * LENGTH**2 - 1)
+    assert patterns.fit(drawn(0)[:, :-1])
+    assert not patterns.fit(drawn(0))
     patterns.let_go(all_but=drawn(0))
     assert not patterns._held
