@@ -17,37 +17,35 @@ FEWEST_AT_ONCE = 8
 MOST_AT_ONCE = 2**28
 """Numbers of patterns that are held in memory at once; of prompts with more, one layer at a time."""
 FEW = 3 * 2**24
-"""Numbers of patterns that stay in memory beside a whole vocabulary: 200 MB."""
+"""Numbers of patterns that are held beside a whole vocabulary: 200 MB."""
 Tokens = Int[Tensor, "prompt position"]
 
 
 class Patterns:
-    """Patterns of a model's heads on prompts. Those of all heads are held for what reads the same prompts next.
+    """Patterns of a model's `heads` on prompts. Those of all heads are held for what reads the same prompts next.
 
-    Of prompts that were met before the last ones they are held as far as `MOST_AT_ONCE` allows.
+    Of prompts that were met before the last ones they are held as far as `MOST_AT_ONCE` allows, or `FEW`.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
-        layers = checkpoint.attention_layers()
-        self.heads = tuple(Head(layer, index) for layer in layers for index in range(checkpoint.sizes.n_heads))
+    def __init__(self, checkpoint: Checkpoint, heads: Sequence[Head]) -> None:
+        self.checkpoint, self.heads = checkpoint, tuple(heads)
         self._held: dict[bytes, Float[np.ndarray, "head prompt query key"]] = {}
-        self._beside_vocabulary = False
+        self._most = MOST_AT_ONCE
 
     def cache_inputs(self) -> Mapping[str, Input]:
         """Return what patterns depend on beside the prompts."""
         return self.checkpoint.cache_inputs()
 
     def fit(self, tokens: Tokens) -> bool:
-        """Whether the patterns of all heads on prompts are to be in memory at once; after `let_go` only few are."""
-        return self._numbers(tokens) <= (FEW if self._beside_vocabulary else MOST_AT_ONCE)
+        """Whether the patterns of all heads on prompts are to be in memory at once."""
+        return len(self.heads) * tokens.numel() * tokens.shape[1] <= self._most
 
     def of_all(self, tokens: Tokens) -> Float[np.ndarray, "head prompt query key"]:
         """Return the patterns of `heads`, all of the model, and hold them."""
         key = _key(tokens)
         if key not in self._held:
             patterns = self._run(tokens, self.heads)
-            while self._held and sum(one.size for one in self._held.values()) + patterns.size > MOST_AT_ONCE:
+            while self._held and sum(one.size for one in self._held.values()) + patterns.size > self._most:
                 del self._held[next(iter(self._held))]
             self._held[key] = patterns
         return self._held[key]
@@ -57,10 +55,11 @@ class Patterns:
         held = self._held.get(_key(tokens))
         return self._run(tokens, heads) if held is None else held[[self.heads.index(head) for head in heads]]
 
-    def let_go(self, all_but: Tokens) -> None:
-        """Let go what is held, but for the patterns on some prompts where these are no more than `FEW`."""
-        self._beside_vocabulary = True
-        self._held = {key: one for key, one in self._held.items() if key == _key(all_but) and one.size <= FEW}
+    def hold_few(self, all_but: Tokens | None) -> None:
+        """From now on hold no more than `FEW`; let go what is held, but for the patterns on some prompts."""
+        self._most = FEW
+        kept = None if all_but is None else _key(all_but)
+        self._held = {key: one for key, one in self._held.items() if key == kept and one.size <= FEW}
 
     def batches(self, tokens: Tokens) -> Iterator[tuple[slice, Float[Tensor, "prompt head query key"]]]:
         """Yield which prompts, and the patterns of all heads on them: of prompts that fit they are held."""
@@ -77,9 +76,6 @@ class Patterns:
         at_once = self.checkpoint.sizes.prompts_at_once(tokens.shape[1], FEWEST_AT_ONCE)
         batches = track(tokens.split(at_once), "attention of all heads" if heads == self.heads else "attention")
         return np.concatenate([patterns_of(self.checkpoint.run(some, record=names), heads) for some in batches], axis=1)
-
-    def _numbers(self, tokens: Tokens) -> int:
-        return len(self.heads) * tokens.numel() * tokens.shape[1]
 
 
 def _key(tokens: Tokens) -> bytes:

@@ -188,7 +188,7 @@ class Audit:
     @cached_property
     def E(self) -> Tensor | None:
         """The effective embedding [token, d_model] of the whole vocabulary; None without an embedding."""
-        self.workspace.let_patterns_go()
+        self.workspace.make_room_for_vocabulary()
         return token_map.embedding(self, Variant.MEAN)
 
     @cached_property

@@ -23,6 +23,7 @@ from headclaims.measures.losses import next_token_losses
 from headclaims.measures.steering import (
     ALPHAS,
     HALVES,
+    Eigenvalues,
     MeanSelfPreference,
     Steered,
     SteeredScores,
@@ -62,11 +63,13 @@ class Reading:
 
     @cached_property
     def _of_target(self) -> dict[str, Tensor]:
-        arrays = self.audit.cached(target_read, self, self.audit.target.layer)
+        arrays = self.audit.cached(target_read, self)
         return {name: torch.as_tensor(values) for name, values in arrays.items()}
 
-    def of_run(self, layer: int) -> dict[str, Tensor]:
-        """Return what the target's layer has `read`, and the `stream` where there is one, not from the disk."""
+    @property
+    def of_target_by_run(self) -> dict[str, Tensor]:
+        """What the target's layer has `read`, and the `stream` where there is one, not from the disk."""
+        layer = self.audit.target.layer
         names = {"read": _read_by(layer), "stream": _before(layer)}
         return {name: self._of_run[of] for name, of in names.items() if of in self._of_run}
 
@@ -97,16 +100,17 @@ class Reading:
         scores = part_scores(self.circuit(head), self.at(layer), c.rotation_at(layer), part, c.window(layer))
         return scores.softmax(dim=-1).numpy()
 
-    def steered(self, head: Head, author: bool = False, negative: bool = False) -> SteeredScores:
-        """Return a head's scores, whose eigenvalues can be scaled: all, the negative ones, or those of the write-up."""
+    def steered(self, head: Head, scaled: Eigenvalues = Eigenvalues.ALL) -> SteeredScores:
+        """Return a head's scores, some of whose eigenvalues can be scaled."""
         c, layer = self.checkpoint, head.layer
         circuit, x, turns = self.circuit(head), self.at(layer), c.rotation_at(layer)
         with one_thread():  # of small matrices, one an offset
-            return SteeredScores.of(circuit, x, turns, author, c.window(layer), negative)
+            return SteeredScores.of(circuit, x, turns, scaled, c.window(layer))
 
     def cache_inputs(self) -> dict[str, Tensor | Callable[[], str]]:
-        """Return what readings depend on."""
-        return {"model": lambda: self.checkpoint.run_digest, "tokens": self.tokens}
+        """Return what readings depend on, the target's layer included."""
+        layer = torch.tensor(self.audit.target.layer)
+        return {"model": lambda: self.checkpoint.run_digest, "tokens": self.tokens, "layer": layer}
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ class Steering:
     @cached_property
     def swing_of_author(self) -> float:
         """The swing where the d_head largest eigenvalues alone are kept, and W_skew is added."""
-        scores = self.read.steered(self.head, author=True)
+        scores = self.read.steered(self.head, Eigenvalues.AUTHOR)
         return float(_swings(scores, self.prompts, negative_part(scores.values)[None])[0])
 
     @cached_property
@@ -219,10 +223,10 @@ def _before(layer: int) -> str:
     return f"blocks.{layer}.hook_resid_pre"
 
 
-@kept("target-read", version=1)
-def target_read(read: Reading, layer: int) -> dict[str, Tensor]:
+@kept("target-read", version=2)
+def target_read(read: Reading) -> dict[str, Tensor]:
     """Return what the heads of the target's layer read on prompts, and the residual stream before it."""
-    return read.of_run(layer)
+    return read.of_target_by_run
 
 
 @kept("symmetric-part", version=3)
@@ -247,7 +251,7 @@ def other_swing_arrays(read: Reading, prompts: CategoryPrompts, heads: Sequence[
     """Return the swing of each head by its own negative eigenvalues."""
 
     def swing(head: Head) -> float:
-        scores = read.steered(head, negative=True)
+        scores = read.steered(head, Eigenvalues.NEGATIVE)
         return float(_swings(scores, prompts, negative_part(scores.values)[None])[0])
 
     read.prepare(heads)

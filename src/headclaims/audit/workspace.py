@@ -226,12 +226,12 @@ class Workspace:
     @cached_property
     def patterns(self) -> Patterns:
         """Attention from runs of the model: once on the same prompts, whoever asks."""
-        return Patterns(self.checkpoint)
+        return Patterns(self.checkpoint, self.attention_heads)
 
-    def let_patterns_go(self) -> None:
-        """Make room for the embedding of a whole vocabulary: of patterns on other prompts than the run's none stay."""
-        if "patterns" in vars(self):
-            self.patterns.let_go(all_but=self.tokens)
+    def make_room_for_vocabulary(self) -> None:
+        """Hold few patterns from now on, of those that there are the run's own prompts' alone."""
+        if Capability.INTERVENTIONS not in self.checkpoint.lacks:
+            self.patterns.hold_few(all_but=self.tokens if "surveyed" in vars(self) else None)
 
     @cached_property
     def identity(self) -> Identity:

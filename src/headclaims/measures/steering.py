@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import torch
@@ -30,6 +31,16 @@ ALPHAS = (1.1, 1.0, 0.5, 0.0, -0.5, -1.0)
 STEERED = (0.0, -0.5, -1.0)
 HALVES = 99
 Weights = Float[np.ndarray, "change eigenvalue"]
+
+
+class Eigenvalues(StrEnum):
+    """Which eigenvalues of W_sym can be scaled on prompts."""
+
+    ALL = "all"
+    NEGATIVE = "negative"
+    """Those negative at offset 0, as many at every offset: the lowest."""
+    AUTHOR = "author"
+    """The d_head largest in magnitude, the others left out and W_skew added, as in the write-up."""
 
 
 def negative_part(values: Float[np.ndarray, " eigenvalue"]) -> Float[np.ndarray, " eigenvalue"]:
@@ -120,19 +131,19 @@ class SteeredScores:
         circuit: QKCircuit,
         x: Float[Tensor, "prompt position d_model"],
         rotation: RotationAt,
-        author: bool = False,
+        scaled: Eigenvalues = Eigenvalues.ALL,
         window: int | None = None,
-        negative: bool = False,
     ) -> SteeredScores:
         """Compute them from x, the residual stream that the head reads: after its norm, without gain.
 
-        `rows` are those pairs that a `window` shows. With `negative` the eigenvalues are those alone that are negative
-        at offset 0, as many at every offset: the lowest.
+        `rows` are those pairs that a `window` shows, `values` the eigenvalues that can be `scaled`.
         """
         length, d_head = x.shape[1], circuit.W_Q.shape[1]
         circuit, basis = circuit.on_span()
         x = x @ basis
-        n = int((torch.linalg.eigvalsh(_symmetric(circuit, rotation(0))) < 0).sum()) if negative else None
+        author, n = scaled is Eigenvalues.AUTHOR, None
+        if scaled is Eigenvalues.NEGATIVE:
+            n = int((torch.linalg.eigvalsh(_symmetric(circuit, rotation(0))) < 0).sum())
 
         def parts(turn: Rotation | None, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
             values, vectors = torch.linalg.eigh(_symmetric(circuit, turn))

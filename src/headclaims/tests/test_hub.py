@@ -465,7 +465,11 @@ def test_two_at_once_download_once(served: LoopbackHub) -> None:
 
 def test_an_interrupted_download_ends_at_once(served: LoopbackHub, cache: Path) -> None:
     served.misbehave = "stall-in-file"
-    script = f"from headclaims.checkpoint import hub; hub.fetch({REPO!r})"
+    script = f"""
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background may have been told to ignore it
+from headclaims.checkpoint import hub
+hub.fetch({REPO!r})"""
     environment = importing_this() | {"HF_HUB_DOWNLOAD_TIMEOUT": "60"}
     with subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.DEVNULL) as auditor:
         try:

@@ -12,6 +12,7 @@ from headclaims.checkpoint.planted.random_weights import random_folder
 from headclaims.measures.category_score import Survey, survey
 from headclaims.measures.steering import (
     ALPHAS,
+    Eigenvalues,
     MeanSelfPreference,
     Steered,
     SteeredMap,
@@ -90,17 +91,17 @@ def test_blocks_that_live_in_the_negative_part_are_lost() -> None:
 
 @pytest.mark.parametrize("rotation", ROTATIONS)
 @pytest.mark.parametrize("alpha", [1.1, 1.0, 0.0, -1.0])
-@pytest.mark.parametrize(("author", "negative"), [(False, False), (True, False), (False, True)])
-def test_scores_in_the_model_by_loops(alpha: float, rotation: str, author: bool, negative: bool) -> None:
+@pytest.mark.parametrize("scaled", list(Eigenvalues))
+def test_scores_in_the_model_by_loops(alpha: float, rotation: str, scaled: Eigenvalues) -> None:
     """The symmetric part at the pair's offset with its negative eigenvalues scaled, and the biases as they are.
 
     At an offset the skew part is half the difference of the scores before and after the tokens change places.
     """
     head, turn = circuit(0), ROTATIONS[rotation]
-    steered = SteeredScores.of(head, X, turn, author, negative=negative)
+    steered = SteeredScores.of(head, X, turn, scaled)
     assert len(steered.values) == steered.parts.shape[-1]
     assert (steered.values < 0).any()
-    assert (steered.values < 0).all() == negative
+    assert (steered.values < 0).all() == (scaled is Eigenvalues.NEGATIVE)
     (found,) = steered.patterns(alpha, negative_part(steered.values)[None])
     for p in range(2):
         for i in range(LENGTH):
@@ -111,7 +112,7 @@ def test_scores_in_the_model_by_loops(alpha: float, rotation: str, author: bool,
                 biases = (
                     X[p, i] @ head.W_Q @ R @ head.b_K + head.b_Q @ R @ (X[p, j] @ head.W_K) + head.b_Q @ R @ head.b_K
                 )
-                matrix = steered_matrix(i - j, alpha, rotation, author)
+                matrix = steered_matrix(i - j, alpha, rotation, scaled is Eigenvalues.AUTHOR)
                 bilinear = X[p, i].double().numpy() @ matrix @ X[p, j].double().numpy()
                 scores.append(bilinear + 0.5 * float(biases))
             wanted = np.exp(scores) / np.exp(scores).sum()
