@@ -90,7 +90,7 @@ def _bilinear(layer: LayerMap, heads: Sequence[HeadScore]) -> Statistics:
     return statistics
 
 
-@kept("map-of-heads", version=2)
+@kept("map-of-heads", version=3)
 def statistics_of_heads(
     checkpoint: Checkpoint, heads: Sequence[Head], sets: TokenSets, terms: AblatedTerms, length: int, seed: int
 ) -> Statistics:

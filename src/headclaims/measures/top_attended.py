@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -86,9 +87,25 @@ class Probes:
         drawn = drawn_tokens(len(self.form_of), seed)
         if drawn is None:
             return None
-        chosen = self.member.any(axis=0) | np.isin(self.form_of, self.form_of[self.tokens])
+        chosen = self.named.copy()
         chosen[drawn.numpy()] = True
         return torch.from_numpy(np.flatnonzero(chosen))
+
+    @cached_property
+    def named(self) -> Bool[np.ndarray, " token"]:
+        """Which tokens are members of categories, or probes or their variants."""
+        return np.asarray(self.member.any(axis=0) | np.isin(self.form_of, self.form_of[self.tokens]))
+
+    def standing_for(self, keys: Int[Tensor, " key"] | None) -> Float[np.ndarray, " key"]:
+        """Return for how many tokens of the vocabulary each of some keys stands, all `named` ones being among them.
+
+        A named one stands for itself, and each of the others for as many others as there are to one that was drawn.
+        """
+        if keys is None:
+            return np.ones(len(self.form_of))
+        named = self.named[keys.numpy()]
+        others = len(self.named) - self.named.sum()
+        return np.where(named, 1.0, others / max(1, (~named).sum()))
 
 
 def form(token: str) -> str:
@@ -149,7 +166,8 @@ class TopAttended:
 def top_attended(queries: Probes, scores: TokenScores, keys: Int[Tensor, " key"] | None = None) -> TopAttended:
     """Find the ten highest keys of each probe; the queries of `scores` are the probes, its keys the vocabulary.
 
-    Where `keys` are given, ascending and the probes among them, its keys are these tokens.
+    Where `keys` are given, ascending and those of `Probes.rivals`, its keys are these tokens. Each then counts as one
+    of the ten where those above it stand for fewer than ten tokens: named keys alone would be too many among them.
     """
     return top_attended_by(queries, [scores], keys)[0]
 
@@ -161,12 +179,18 @@ def top_attended_by(
     tokens = torch.from_numpy(queries.tokens)
     places = tokens if keys is None else torch.searchsorted(keys, tokens)
     swept = sweep_heads(heads, places, TOP)
-    return [_of(queries, one.keys.numpy() if keys is None else keys[one.keys].numpy()) for one in swept]
+    standing = queries.standing_for(keys)
+    found = []
+    for one in swept:
+        stands_for = standing[one.keys.numpy()]
+        above = stands_for.cumsum(axis=1) - stands_for
+        found.append(_of(queries, one.keys.numpy() if keys is None else keys[one.keys].numpy(), above < TOP))
+    return found
 
 
-def _of(queries: Probes, top: Int[np.ndarray, "probe rank"]) -> TopAttended:
-    same = queries.form_of[top] == queries.form_of[queries.tokens][:, None]
-    related = queries.member[queries.category[:, None], top] & ~same
+def _of(queries: Probes, top: Int[np.ndarray, "probe rank"], counts: Bool[np.ndarray, "probe rank"]) -> TopAttended:
+    same = counts & (queries.form_of[top] == queries.form_of[queries.tokens][:, None])
+    related = counts & queries.member[queries.category[:, None], top] & ~same
     return TopAttended(related.sum(axis=1).astype(float), same.any(axis=1), queries.category)
 
 

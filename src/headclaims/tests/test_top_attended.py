@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from headclaims.errors import NotAssessable
-from headclaims.measures.top_attended import form, probes, published_overlap, top_attended, top_edges
+from headclaims.measures.top_attended import Probes, form, probes, published_overlap, top_attended, top_edges
 from headclaims.prompts.words import WordList
 from headclaims.vocabulary.token_scores import TokenScores
 
@@ -165,3 +165,46 @@ def test_published_lists_are_multisets_without_spaces_and_with_case() -> None:
     # Green twice of three, green once of two, GREEN, blue; not Blue, for its case, nor white and e.
     assert published_overlap(published, ids.get, vocabulary, scores_of) == {"red": 5, "mauve": 0}
     assert asked == [[0]]
+
+
+def test_a_drawn_key_stands_for_those_that_were_not_drawn() -> None:
+    """Of 40,010 tokens half of those that are no members are keys, each of which stands for two."""
+    n = 40_010
+    member = np.zeros((2, n), dtype=bool)
+    member[0, :5], member[1, 5:10] = True, True
+    asking = Probes(np.array([0, 5]), np.array([0, 1]), member, np.arange(n))
+    keys = torch.cat([torch.arange(10), torch.arange(10, n, 2)])
+    assert asking.standing_for(None).tolist() == [1.0] * n
+    assert asking.standing_for(keys).tolist() == [1.0] * 10 + [2.0] * 20_000
+    queries, factors = torch.eye(2), torch.zeros(len(keys), 2)
+    # With 0: four others, then kin with 8 and 9 tokens above it, another, and kin with 12 above it.
+    factors[[10, 11, 12, 13, 1, 2, 14, 3], 0] = torch.arange(20.0, 12.0, -1)
+    # With 5: five others, which stand for ten; then itself, and kin.
+    factors[[10, 11, 12, 13, 14, 5, 6], 1] = torch.arange(20.0, 13.0, -1)
+    found = top_attended(asking, TokenScores(queries, factors), keys)
+    assert found.kin.tolist() == [2, 0]
+    assert found.itself.tolist() == [False, False]
+    factors[10, 1] = 0.0
+    found = top_attended(asking, TokenScores(queries, factors), keys)
+    assert found.kin.tolist() == [2, 1]
+    assert found.itself.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("above", [0.0, 2.5])
+def test_among_drawn_keys_kin_are_as_many_as_in_the_whole_vocabulary(above: float) -> None:
+    """Of a head that knows nothing of categories, and of one that scores kin higher, one count is near the other."""
+    n, factor, generator = 50_000, 32, np.random.default_rng(0)
+    member = np.zeros((5, n), dtype=bool)
+    member[np.repeat(np.arange(5), 40), generator.permutation(n)[:200]] = True
+    category = np.repeat(np.arange(5), 30)
+    tokens = np.concatenate([np.flatnonzero(of)[:30] for of in member])
+    asking = Probes(tokens, category, member, np.arange(n))
+    drawn = generator.standard_normal((n, factor))
+    queries = np.concatenate([generator.standard_normal((150, factor)) / factor**0.5, above * np.eye(5)[category]], 1)
+    factors = np.concatenate([drawn, member.T], axis=1)
+    best = np.argsort(-queries @ factors.T, axis=1)[:, :10]
+    expected = (member[category[:, None], best] & (best != tokens[:, None])).sum(axis=1).mean()
+    keys = asking.rivals(0)
+    assert keys is not None
+    among = TokenScores(torch.from_numpy(queries).float(), torch.from_numpy(factors).float()[keys])
+    assert top_attended(asking, among, keys).mean_kin.value == pytest.approx(expected, rel=0.1, abs=0.02)
