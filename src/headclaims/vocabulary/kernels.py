@@ -22,9 +22,7 @@ config.CACHE_DIR = config.CACHE_DIR or str(cache_folder() / "kernels")
 LANES = 8
 """Copies of bins that successive pairs are added to by turns; a power of 2."""
 CHUNK = 128
-"""Number of scores processed together: they fit the first-level cache, and their counts are exact in float32."""
-FEW = 16
-"""Number of scores looked through one by one where one of them enters."""
+"""Number of scores that are looked through again where one of them matters."""
 LOG2_E = np.float32(1 / math.log(2))
 # 2^r = 1 + r·p(r) on [−1/2, 1/2]: p of degree 4, fitted at Chebyshev nodes; the relative error is below 2e-7.
 _NODES = np.cos((np.arange(64) + 0.5) * np.pi / 64) / 2
@@ -72,12 +70,13 @@ def _counts(s: Any, start: Any, n: Any, low: Any, high: Any, entry: Any) -> Any:
 
     Counts are what the compiler does for many scores at once; of a highest score it makes a loop.
     """
-    above, not_below, entering = np.float32(0), np.float32(0), np.float32(0)
+    above, not_below, entering = np.int32(0), np.int32(0), np.int32(0)
     for step in range(n):
         j = start + np.uintp(step)
-        above += np.float32(s[j] > high)
-        not_below += np.float32(s[j] >= low)
-        entering += np.float32(s[j] > entry)
+        # Numba's sum of two int32 is an int64, of which half as many fit a register.
+        above = np.int32(above + np.int32(s[j] > high))
+        not_below = np.int32(not_below + np.int32(s[j] >= low))
+        entering = np.int32(entering + np.int32(s[j] > entry))
     return above, not_below, entering
 
 
@@ -129,13 +128,31 @@ def _entry(lowest: float, rounding: float) -> Any:
     return entry if rounding == 0 else np.nextafter(entry, np.float32(-np.inf))
 
 
-@njit(nogil=True, cache=True, fastmath=FAST)
-def _number_above(s: Any, start: Any, n: Any, entry: Any) -> Any:
-    """Return how many of some successive scores are above `entry`."""
-    number = np.float32(0)
-    for step in range(n):
-        number += np.float32(s[start + np.uintp(step)] > entry)
-    return number
+@njit(nogil=True, cache=True)
+def _gather(s: Any, start: int, stop: int, entry: Any, places: Any, n: int) -> int:
+    """Append the places of scores above `entry` to the first n `places`; return how many these are then."""
+    for j in range(start, stop):
+        places[np.uintp(n)] = j
+        n += int(s[np.uintp(j)] > entry)
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _products(q: Any, keys: Any, first_key: int, places: Any, n: int, exact: Any) -> None:
+    """Compute the `product` of q with n keys, four at a time: of one alone each sum waits for the one before."""
+    for start in range(0, n - n % 4, 4):
+        k0, k1 = keys[first_key + places[start]], keys[first_key + places[start + 1]]
+        k2, k3 = keys[first_key + places[start + 2]], keys[first_key + places[start + 3]]
+        t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
+        for i in range(q.shape[0]):
+            of_query = np.float64(q[i])
+            t0 += of_query * np.float64(k0[i])
+            t1 += of_query * np.float64(k1[i])
+            t2 += of_query * np.float64(k2[i])
+            t3 += of_query * np.float64(k3[i])
+        exact[start], exact[start + 1], exact[start + 2], exact[start + 3] = t0, t1, t2, t3
+    for place in range(n - n % 4, n):
+        exact[place] = product(q, keys[first_key + places[place]])
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
@@ -194,6 +211,7 @@ def fold(
     Σ exp(score − peak), or with a `cap` above 0 the same of both capped.
     """
     k = best.shape[1]
+    places, exact_of = np.empty(tile.shape[1], dtype=np.int64), np.empty(tile.shape[1])
     for r in range(tile.shape[0]):
         i = first_row + r
         n = tile.shape[1]
@@ -205,14 +223,14 @@ def fold(
         exactly = rounding[i] == 0
         entry, row = _entry(best[i, k - 1], rounding[i]), tile[r]
         # Before there are k best, most keys would enter: a key further below what k keys reach is none of them.
-        least = np.float32(-np.inf)
         if best[i, k - 1] == -np.inf:
             least = np.nextafter(np.float32(_reached_by(row, n, k) - 2 * rounding[i]), np.float32(-np.inf))
             entry = max(entry, least)
+        n_entering = 0
         for start in range(0, n, CHUNK):
             stop = min(start + CHUNK, n)
             sure, possible, entering = _counts(row, np.uintp(start), stop - start, low, high, entry)
-            above[i] += int(sure)
+            above[i] += sure
             if possible > sure:
                 for j in range(start, stop):
                     key = first_key + j
@@ -220,26 +238,23 @@ def fold(
                         exact = own[i] if exactly else product(queries[i], keys[key])
                         above[i] += int(exact > own[i] or (exact == own[i] and key < own_key[i]))
             if entering > 0:
-                # A score above the peak, which is as high as the best up to rounding, is one of these.
-                highest = peak[i]
-                for first in range(start, stop, FEW):
-                    few = min(FEW, stop - first)
-                    if _number_above(row, np.uintp(first), few, entry) == 0:
-                        continue
-                    for j in range(first, first + few):
-                        if row[j] > entry:
-                            highest = max(highest, np.float64(row[j]))
-                            key = first_key + j
-                            exact = own[i] if key == own_key[i] else product(queries[i], keys[key])
-                            if exact > best[i, k - 1]:
-                                _insert(best[i], which[i], exact, key)
-                                entry = max(least, _entry(best[i, k - 1], rounding[i]))
-                if highest > peak[i]:
-                    if cap > 0:
-                        total[i] *= math.exp(cap * (math.tanh(peak[i] / cap) - math.tanh(highest / cap)))
-                    else:
-                        total[i] *= math.exp(peak[i] - highest)
-                    peak[i] = highest
+                n_entering = _gather(row, start, stop, entry, places, n_entering)
+        if n_entering > 0:
+            _products(queries[i], keys, first_key, places, n_entering, exact_of)
+            # A score above the peak, which is as high as the best up to rounding, is one of these.
+            highest = peak[i]
+            for place in range(n_entering):
+                key = first_key + places[place]
+                highest = max(highest, np.float64(row[places[place]]))
+                exact = own[i] if key == own_key[i] else exact_of[place]
+                if exact > best[i, k - 1]:
+                    _insert(best[i], which[i], exact, key)
+            if highest > peak[i]:
+                if cap > 0:
+                    total[i] *= math.exp(cap * (math.tanh(peak[i] / cap) - math.tanh(highest / cap)))
+                else:
+                    total[i] *= math.exp(peak[i] - highest)
+                peak[i] = highest
         if n > 0:
             s = tile[r, :n]
             if cap > 0:
