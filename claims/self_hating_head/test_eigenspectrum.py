@@ -51,7 +51,7 @@ def test_inertia(claim, spectrum, circuit):
 
 
 @pytest.mark.claim("within-scatter-negative-between-positive")
-def test_within_scatter_negative_between_positive(claim, audit, sets, maps, circuit, offset_circuits):
+def test_within_scatter_negative_between_positive(claim, audit, sets, other_maps, maps, circuit, offset_circuits):
     """The signs are w < 0 < b on the group tokens and on the word list; the smaller b − w of both is compared."""
     sets.require("groups")
     claim.draw(scatter=lambda: ScatterPlane.of(*audit.scatter_plane()))
@@ -85,7 +85,7 @@ def test_within_scatter_negative_between_positive(claim, audit, sets, maps, circ
         measured={"contrast_words": contrast["words"].value},
         compared=NullStatistic("smaller contrast", min(of.value for of in contrast.values()), "high"),
         nulls=[
-            audit.nulls.other_maps("groups_contrast", "words_contrast"),
+            other_maps("groups_contrast", "words_contrast"),
             audit.nulls.gaussian_maps("groups_contrast", "words_contrast"),
             audit.nulls.draw("permuted words", of_permuted_words),
         ],

@@ -6,7 +6,7 @@ from headclaims import Similarity, Variant, peak, score_by_similarity
 
 
 @pytest.mark.claim("similarity-peak-below-one")
-def test_similarity_peak_below_one(claim, audit, sets, maps, score, vocabulary_curve):
+def test_similarity_peak_below_one(claim, audit, sets, other_maps, maps, score, vocabulary_curve):
     """Against the own score, the mean score by similarity rises to a maximum of its own, and falls before similarity 1.
 
     That is judged on common words; the same over all pairs of the vocabulary is recorded beside it.
@@ -31,6 +31,6 @@ def test_similarity_peak_below_one(claim, audit, sets, maps, score, vocabulary_c
         found,
         conditions={"lead": curve.lead},
         measured=measured,
-        nulls=[audit.nulls.other_maps("peak"), audit.nulls.gaussian_maps("peak")],
+        nulls=[other_maps("peak"), audit.nulls.gaussian_maps("peak")],
         variants=[claim.variant(name, "height", one.value) for name, one in others.items()],
     )

@@ -31,7 +31,7 @@ def test_skew_is_weaker(claim, audit, spectrum, offset_spectra):
 
 
 @pytest.mark.claim("skew-scores-are-weaker")
-def test_skew_scores_are_weaker(claim, audit, sets, maps, circuit, offset_circuits):
+def test_skew_scores_are_weaker(claim, audit, sets, other_maps, maps, circuit, offset_circuits):
     """Over common words the skew part's scores are smaller than the symmetric part's; biases are left out."""
     sets.require("common")
     circuits = {f"offset {d}": at for d, at in offset_circuits.items() if d}
@@ -45,7 +45,7 @@ def test_skew_scores_are_weaker(claim, audit, sets, maps, circuit, offset_circui
     claim.check(
         "ratio",
         norm_ratio(circuit, words[Variant.MEAN]),
-        nulls=[audit.nulls.other_maps("skew_scores"), audit.nulls.gaussian_maps("skew_scores")],
+        nulls=[other_maps("skew_scores"), audit.nulls.gaussian_maps("skew_scores")],
         variants=variants,
     )
 

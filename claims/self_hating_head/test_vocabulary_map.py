@@ -30,7 +30,7 @@ def under_variants(claim, maps, threshold, statistic):
 
 
 @pytest.mark.claim("category-blocks")
-def test_category_blocks(claim, audit, sets, maps, score, checkpoint):
+def test_category_blocks(claim, sets, other_maps, maps, score, checkpoint):
     """In-group scores stand out from cross-group ones."""
     sets.require("groups")
     groups = sets.tokens.groups
@@ -44,13 +44,13 @@ def test_category_blocks(claim, audit, sets, maps, score, checkpoint):
         "auc",
         block_auc(primary, groups.group),
         conditions={"distance": block_distance(primary, groups.group)},
-        nulls=[audit.nulls.other_maps("auc")],
+        nulls=[other_maps("auc")],
         variants=under_variants(claim, maps, "auc", lambda token_map: block_auc(scores(token_map), groups.group)),
     )
 
 
 @pytest.mark.claim("dark-diagonal")
-def test_dark_diagonal(claim, audit, sets, maps, score):
+def test_dark_diagonal(claim, audit, sets, other_maps, maps, score):
     """The diagonal is darker than its block, on the group tokens and on the word list.
 
     Biases are left out where W_QK is all of the score; inside a norm of queries and keys they stay.
@@ -82,7 +82,7 @@ def test_dark_diagonal(claim, audit, sets, maps, score):
         conditions={"D_words": primary["words"].D},
         measured=depth,
         compared=NullStatistic("smaller depth", min(depth.values()), "high"),
-        nulls=[audit.nulls.other_maps(*depth), audit.nulls.gaussian_maps(*depth)],
+        nulls=[other_maps(*depth), audit.nulls.gaussian_maps(*depth)],
         variants=[
             *(claim.variant(f"offset {d}", "D_groups", value) for d, value in at_offsets.items()),
             *under_variants(claim, maps, "D_groups", lambda token_map: smaller(diagonals(token_map))),
@@ -90,9 +90,8 @@ def test_dark_diagonal(claim, audit, sets, maps, score):
     )
 
 
-def assess_share(claim, maps, score, name, measured=None):
+def assess_share(claim, other_maps, maps, score, name, measured=None):
     """Judge the share of common words whose margin `name` is above 0."""
-    nulls = claim.audit.nulls
 
     def share(token_map):
         return share_above(head_margins(token_map.layer.space, score, token_map.layer.turn)[name])
@@ -101,35 +100,35 @@ def assess_share(claim, maps, score, name, measured=None):
         "share",
         share(maps[Variant.MEAN]),
         measured=measured,
-        nulls=[nulls.other_maps(name), nulls.gaussian_maps(name)],
+        nulls=[other_maps(name), claim.audit.nulls.gaussian_maps(name)],
         variants=under_variants(claim, maps, "share", lambda token_map: share(token_map).value),
     )
 
 
 @pytest.mark.claim("similar-above-self")
-def test_similar_above_self(claim, sets, maps, score):
+def test_similar_above_self(claim, sets, other_maps, maps, score):
     """Most common words score higher with similar words than with themselves."""
     sets.require("common")
     scores = maps[Variant.MEAN].layer.common_scores(score)
     n = len(scores.queries)
     own_rank = sweep(scores, torch.arange(n), OWN_TOP).own_rank
     measured = {"own_in_top_four": float((own_rank < OWN_TOP).double().mean()), "words": n}
-    assess_share(claim, maps, score, "similar_above_self", measured)
+    assess_share(claim, other_maps, maps, score, "similar_above_self", measured)
 
 
 @pytest.mark.claim("similar-above-dissimilar")
-def test_similar_above_dissimilar(claim, sets, maps, score):
+def test_similar_above_dissimilar(claim, sets, other_maps, maps, score):
     """Nearly all common words score higher with similar words than with random ones."""
     sets.require("common")
-    assess_share(claim, maps, score, "similar_above_dissimilar")
+    assess_share(claim, other_maps, maps, score, "similar_above_dissimilar")
 
 
 @pytest.mark.claim("case-variants-avoided")
-def test_case_variants_avoided(claim, sets, maps, score):
+def test_case_variants_avoided(claim, sets, other_maps, maps, score):
     """Most common words score lower with their own case and space variants than with similar words."""
     sets.require("common")
     sets.require("variants")
-    assess_share(claim, maps, score, "similar_above_variants")
+    assess_share(claim, other_maps, maps, score, "similar_above_variants")
 
 
 @pytest.mark.claim("top-attended-are-kin")

@@ -29,7 +29,7 @@ from headclaims.audit.token_sets import Sets
 from headclaims.audit.workspace import Workspace
 from headclaims.cache import Cache
 from headclaims.checkpoint.interface import Capability, Checkpoint, Head, Source, in_words, pattern_name, patterns_of
-from headclaims.circuit.effective_embedding import Variant
+from headclaims.circuit.effective_embedding import Met, Variant
 from headclaims.circuit.eigenspectrum import HeadSpectra
 from headclaims.circuit.head_score import HeadScore
 from headclaims.circuit.qk_circuit import QKCircuit, Rotation
@@ -186,10 +186,15 @@ class Audit:
         return {d: spectra_of(self.cache, c.W_Q[None], c.W_K[None]) for d, c in circuits.items() if d}
 
     @cached_property
+    def met(self) -> Met:
+        """Rows of `E` that other heads' maps met on their way, where these were asked for before it."""
+        return Met(self.target.layer)
+
+    @cached_property
     def E(self) -> Tensor | None:
         """The effective embedding [token, d_model] of the whole vocabulary; None without an embedding."""
         self.workspace.make_room_for_vocabulary()
-        return token_map.embedding(self, Variant.MEAN)
+        return token_map.embedding(self)
 
     @cached_property
     def skew_self_score(self) -> tuple[float, int]:

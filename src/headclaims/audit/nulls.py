@@ -175,7 +175,7 @@ class Nulls:
         """
         if self.audit.settings.verdicts_only:
             return self.draw(OTHER_HEADS, lambda: np.empty(0))
-        maps = self._other_maps
+        maps = self.maps_of_others
         if any(name not in maps for name in statistics):
             return Null(OTHER_HEADS, None, missing="no member has the statistic")
         smallest = np.stack([maps[name] for name in statistics]).min(axis=0)
@@ -210,13 +210,18 @@ class Nulls:
         return self.audit.beside(heads, None if len(heads) <= MOST_WITH_ALL_MAPS else MOST_OTHER_HEADS)
 
     @cached_property
-    def _other_maps(self) -> dict[str, np.ndarray]:
-        """Map statistics of `_map_heads`; of all heads they are taken once, whichever of them is the target."""
-        audit, layer, others, every = self.audit, self._layer, self._map_heads, self.audit.workspace.model_heads
+    def maps_of_others(self) -> dict[str, np.ndarray]:
+        """Map statistics of `_map_heads`, by name; of all heads they are taken once, whichever of them is the target.
+
+        Whoever asks for them before `Audit.maps` has the tokens embedded once for both.
+        """
+        audit, others, every = self.audit, self._map_heads, self.audit.workspace.model_heads
+        _ = audit.score  # says why where the weights are lacking
+        sets = audit.sets.tokens
         heads = every if len(others) == len(every) - 1 else others
         terms = audit.workspace.ablated_terms(max(head.layer for head in heads))
         length, seed = audit.settings.seq_len, audit.settings.seed
-        maps = audit.cached(statistics_of_heads, audit.checkpoint, heads, layer.sets, terms, length, seed)
+        maps = audit.cached(statistics_of_heads, audit.checkpoint, heads, sets, terms, length, seed, audit.met)
         of_others = [head != audit.target for head in heads]
         return {name: values[of_others] for name, values in maps.items()}
 

@@ -44,17 +44,17 @@ class TokenMap:
         return TokenMap(self.layer, self.E[rows], tokens)
 
 
-def embedding(audit: Audit, variant: Variant) -> Tensor | None:
-    """Return the effective embedding of the whole vocabulary; None where the evidence has no embedding.
+def embedding(audit: Audit) -> Tensor | None:
+    """Return the primary effective embedding of the whole vocabulary; None where the evidence has no embedding.
 
-    Evidence that does not run, partial weights, gives the variant `zero` whatever was asked.
+    Evidence that does not run, partial weights, gives the variant `zero`.
     """
     checkpoint, layer = audit.checkpoint, audit.target.layer
     if Capability.EMBEDDING in checkpoint.lacks:
         return None
     if Capability.INTERVENTIONS in checkpoint.lacks:
         return effective_embedding(checkpoint, layer, None, audit.cache, Variant.ZERO)
-    return embedding_with(checkpoint, layer, audit.workspace.ablated_terms(layer, variant), audit.cache)
+    return embedding_with(checkpoint, layer, audit.workspace.ablated_terms(layer), audit.cache, met=audit.met)
 
 
 def token_maps(audit: Audit) -> dict[Variant, TokenMap]:

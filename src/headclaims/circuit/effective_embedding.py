@@ -20,6 +20,8 @@ from headclaims.prompts.category import DEFAULT_LENGTH, DEFAULT_PROMPTS, categor
 from headclaims.prompts.words import WordList
 
 AUTHOR_LENGTH = 1024
+MOST_MET = 3 * 2**24
+"""Numbers of E that are held for who asks for the vocabulary's: 200 MB."""
 
 
 AblatedTerms = tuple[Float[Tensor, " d_model"], Float[Tensor, "before d_model"]]
@@ -63,18 +65,51 @@ def embedding_with(
     cache: Cache,
     tokens: Int[Tensor, " token"] | None = None,
     batch: int = 4096,
+    met: Met | None = None,
 ) -> Float[Tensor, "token d_model"]:
-    """Compute the same with terms that are known, or read it from the cache."""
-    return torch.from_numpy(cache.call(embedding_arrays, Embedder(checkpoint, layer, batch), *terms, tokens)["E"])
+    """Compute the same with terms that are known, or read it from the cache; of the vocabulary, without what was `met`.
+
+    What was met is let go.
+    """
+    embedder = Embedder(checkpoint, layer, batch, met if tokens is None else None)
+    return torch.from_numpy(cache.call(embedding_arrays, embedder, *terms, tokens)["E"])
+
+
+@dataclass(eq=False)
+class Met:
+    """E of one layer at some tokens, which a computation over several layers meets on its way: an echo, no argument."""
+
+    layer: int
+    tokens: Int[Tensor, " token"] | None = None
+    rows: Float[Tensor, "token d_model"] | None = None
+
+    def cache_inputs(self) -> dict[str, Tensor | str]:
+        """Return nothing: no result depends on what was met."""
+        return {}
+
+    def meet(self, layer: int, tokens: Int[Tensor, " token"], E: Float[Tensor, "token d_model"]) -> None:
+        """Hold E of these tokens if it is of the layer that was asked for, and not too large."""
+        if layer == self.layer and E.numel() <= MOST_MET:
+            self.tokens, self.rows = tokens, E
+
+    def take(self) -> tuple[Int[Tensor, " token"], Float[Tensor, "token d_model"]] | None:
+        """Return what is held, and hold it no longer."""
+        taken = None if self.tokens is None or self.rows is None else (self.tokens, self.rows)
+        self.tokens = self.rows = None
+        return taken
 
 
 @dataclass(frozen=True)
 class Embedder:
-    """The tokens of a checkpoint as a layer's norm would leave them, each alone, `batch` at a time."""
+    """The tokens of a checkpoint as a layer's norm would leave them, each alone, `batch` at a time.
+
+    Those that were `met` with the same terms need not be embedded again.
+    """
 
     checkpoint: Checkpoint
     layer: int
     batch: int
+    met: Met | None = None
 
     def cache_inputs(self) -> dict[str, Tensor | str]:
         """Return every tensor and setting that embedding computes from."""
@@ -85,11 +120,17 @@ class Embedder:
 def embedding_arrays(
     embedder: Embedder, position: Tensor, attention: Tensor, tokens: Tensor | None
 ) -> dict[str, Tensor]:
-    """Return E for some tokens, None for all, with these terms in place of positions and attention outputs."""
+    """Return E for some tokens, None for all, with these terms in place of positions and attention outputs.
+
+    Tokens are `met` where all are asked for.
+    """
     checkpoint, layer = embedder.checkpoint, embedder.layer
     tokens = torch.arange(checkpoint.sizes.d_vocab or 0) if tokens is None else tokens
-    E = torch.empty(len(tokens), checkpoint.sizes.d_model)
-    for rows in track(torch.arange(len(tokens)).split(embedder.batch), "embedding"):
+    E, left = torch.empty(len(tokens), checkpoint.sizes.d_model), torch.ones(len(tokens), dtype=torch.bool)
+    if embedder.met is not None and (met := embedder.met.take()) is not None:
+        E[met[0]] = met[1]
+        left[met[0]] = False
+    for rows in track(left.nonzero()[:, 0].split(embedder.batch), "embedding"):
         E[rows] = checkpoint.embed_alone(tokens[rows], layer, position, attention)
     return {"E": E}
 

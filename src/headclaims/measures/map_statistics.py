@@ -17,7 +17,7 @@ from torch import Tensor
 from headclaims.cache import kept
 from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.checkpoint.weights import ScoreWeights
-from headclaims.circuit.effective_embedding import AblatedTerms
+from headclaims.circuit.effective_embedding import AblatedTerms, Met
 from headclaims.circuit.head_score import HeadScore
 from headclaims.circuit.scatter import Eigenspace
 from headclaims.circuit.symmetric_scores import norm_ratio
@@ -92,12 +92,19 @@ def _bilinear(layer: LayerMap, heads: Sequence[HeadScore]) -> Statistics:
 
 @kept("map-of-heads", version=3)
 def statistics_of_heads(
-    checkpoint: Checkpoint, heads: Sequence[Head], sets: TokenSets, terms: AblatedTerms, length: int, seed: int
+    checkpoint: Checkpoint,
+    heads: Sequence[Head],
+    sets: TokenSets,
+    terms: AblatedTerms,
+    length: int,
+    seed: int,
+    met: Met,
 ) -> Statistics:
     """Compute every map statistic of heads of several layers, each on its own layer's E.
 
     Returns {statistic: value of each head}, NaN where a layer cannot give it. `terms` are the ablated terms of the
-    deepest layer, `length` that of the prompts. Tokens are embedded once for all layers; one layer's E is in memory.
+    deepest layer, `length` that of the prompts. Tokens are embedded once for all layers; one layer's E is in memory,
+    and that which `met` asks for.
     """
     layers = sorted({head.layer for head in heads})
     every = torch.arange(checkpoint.sizes.d_vocab or 0)
@@ -106,8 +113,12 @@ def statistics_of_heads(
     tokens = torch.cat([sets.needed, rivals]).unique()
     needed, keys = (torch.searchsorted(tokens, some) for some in (sets.needed, rivals))
     by_head: dict[str, dict[Head, float]] = {}
-    embedded = track(checkpoint.embed_by_layer(tokens, layers, *terms), "layers of other heads", len(layers))
-    for layer, E in zip(layers, embedded, strict=True):
+    passed = sorted({*layers, min(met.layer, layers[-1])})
+    embedded = track(checkpoint.embed_by_layer(tokens, passed, *terms), "layers of other heads", len(passed))
+    for layer, E in zip(passed, embedded, strict=True):
+        met.meet(layer, tokens, E)
+        if layer not in layers:
+            continue
         members = [head for head in heads if head.layer == layer]
         own = LayerMap(sets, E[needed], layer_turn(checkpoint, layer, length), seed)
         statistics = _of_layer(own, checkpoint.score_weights(layer), members, E[keys], rivals)

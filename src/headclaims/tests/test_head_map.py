@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,15 @@ from headclaims.cache import Cache
 from headclaims.checkpoint import full
 from headclaims.checkpoint.interface import Checkpoint, Head
 from headclaims.checkpoint.weights import QKWeights, ScoreWeights
-from headclaims.circuit.effective_embedding import AblatedTerms, Variant, ablated_terms, effective_embedding
+from headclaims.circuit import effective_embedding as effective
+from headclaims.circuit.effective_embedding import (
+    AblatedTerms,
+    Met,
+    Variant,
+    ablated_terms,
+    effective_embedding,
+    embedding_with,
+)
 from headclaims.measures.gaussian_map import statistics_of_gaussian_heads
 from headclaims.measures.layer_map import LayerMap, scatter_plane
 from headclaims.measures.map_statistics import statistics_of_heads
@@ -206,12 +215,49 @@ def test_other_heads_are_measured_on_their_own_layers_embedding(
 ) -> None:
     """In the order that heads are given in, however the vocabulary is split."""
     monkeypatch.setattr(full, "TOKENS_AT_ONCE", at_once)
-    found = statistics_of_heads(biased, HEADS, sets, terms, 64, 3)
+    found = statistics_of_heads(biased, HEADS, sets, terms, 64, 3, Met(1))
     assert set(found) == EVERYTHING | SHARES == set(expected)
     for name, values in expected.items():
         assert found[name].tolist() == pytest.approx(values, **CLOSE), name
     # Layers and heads differ, so that none could stand in for another.
     assert all(len({round(v, 3) for v in found[name]}) == len(HEADS) for name in ("words_depth", "auc", "peak"))
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_what_maps_of_other_heads_met_is_not_embedded_again(
+    biased: Checkpoint,
+    sets: TokenSets,
+    terms: AblatedTerms,
+    expected: dict[str, list[float]],
+    monkeypatch: pytest.MonkeyPatch,
+    layer: int,
+) -> None:
+    """E of the target's layer is held, whether or not another head is of that layer, and let go when it is used."""
+    few = replace(sets, groups=None, common=None, probes=None)
+    heads, met = [head for head in HEADS if head.layer != 1], Met(layer)
+    found = statistics_of_heads(biased, heads, few, terms, 64, 3, met)
+    of_heads = [value for head, value in zip(HEADS, expected["words_depth"], strict=True) if head in heads]
+    assert found["words_depth"].tolist() == pytest.approx(of_heads, **CLOSE)
+    assert met.tokens is not None
+    assert met.tokens.tolist() == sets.words.tokens.unique().tolist()
+    before = terms[0], terms[1][:layer]
+    whole = embedding_with(biased, layer, before, Cache(None))
+    embedded, embed_alone = [], type(biased).embed_alone
+
+    def counted(self: Checkpoint, tokens: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        embedded.extend(tokens.tolist())
+        return embed_alone(self, tokens, *arguments)
+
+    monkeypatch.setattr(type(biased), "embed_alone", counted)
+    met_before = set(met.tokens.tolist())
+    E = embedding_with(biased, layer, before, Cache(None), met=met)
+    assert (E - whole).abs().max() < 1e-5
+    assert sorted({*embedded, *met_before}) == list(range(len(E)))
+    assert not met_before & set(embedded)
+    assert met.take() is None
+    monkeypatch.setattr(effective, "MOST_MET", len(met_before) * E.shape[1] - 1)
+    met.meet(layer, sets.words.tokens.unique(), whole[sets.words.tokens.unique()])
+    assert met.take() is None
 
 
 def test_statistics_of_missing_sets_are_left_out(
@@ -224,7 +270,7 @@ def test_statistics_of_missing_sets_are_left_out(
         ({"groups": None, "common": None}, WORDS | {"kin"}),
         ({"groups": None, "probes": None}, WORDS | SHARES | {"peak", "skew_scores"}),
     ):
-        found = statistics_of_heads(biased, HEADS, replace(sets, **kept), terms, 64, 3)
+        found = statistics_of_heads(biased, HEADS, replace(sets, **kept), terms, 64, 3, Met(1))
         assert set(found) == names
         for name in names:
             assert found[name].tolist() == pytest.approx(expected[name], **CLOSE), name
@@ -256,14 +302,14 @@ def test_a_layer_that_cannot_give_a_statistic_has_nan(
     assert sets.common is not None
     common = CommonWords(sets.common.tokens[:122], sets.common.variants[:122])
     fewer = replace(sets, common=common, groups=None, probes=None)
-    found = statistics_of_heads(biased, HEADS, fewer, terms, 64, 3)
+    found = statistics_of_heads(biased, HEADS, fewer, terms, 64, 3, Met(1))
     assert np.isnan(found["peak"]).tolist() == [False, True, True, True, True]
     assert not any(np.isnan(values).any() for name, values in found.items() if name != "peak")
     x = effective_embedding(biased, 2, words, Cache(None))[common.tokens].double().numpy()
     weights = biased.qk_weights(2)
     of_head = (getattr(weights, n)[HEADS[0].index].double().numpy() for n in ("W_Q", "W_K", "b_Q", "b_K"))
     assert found["peak"][0] == pytest.approx(peak(among(scores_by(*of_head), x, None), x), **CLOSE)
-    assert "peak" not in statistics_of_heads(biased, HEADS[1:], fewer, terms, 64, 3)
+    assert "peak" not in statistics_of_heads(biased, HEADS[1:], fewer, terms, 64, 3, Met(1))
 
 
 def made_up(n_common: int = N_COMMON, turn: Tensor | None = None, variants: bool = True) -> LayerMap:
