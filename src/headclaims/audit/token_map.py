@@ -49,12 +49,12 @@ def embedding(audit: Audit) -> Tensor | None:
 
     Evidence that does not run, partial weights, gives the variant `zero`.
     """
-    checkpoint, layer = audit.checkpoint, audit.target.layer
+    checkpoint, layer, known = audit.checkpoint, audit.target.layer, audit.met.take()
     if Capability.EMBEDDING in checkpoint.lacks:
         return None
     if Capability.INTERVENTIONS in checkpoint.lacks:
         return effective_embedding(checkpoint, layer, None, audit.cache, Variant.ZERO)
-    return embedding_with(checkpoint, layer, audit.workspace.ablated_terms(layer), audit.cache, met=audit.met)
+    return embedding_with(checkpoint, layer, audit.workspace.ablated_terms(layer), audit.cache, known=known)
 
 
 def token_maps(audit: Audit) -> dict[Variant, TokenMap]:

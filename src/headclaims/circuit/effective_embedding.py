@@ -25,6 +25,7 @@ MOST_MET = 3 * 2**24
 
 
 AblatedTerms = tuple[Float[Tensor, " d_model"], Float[Tensor, "before d_model"]]
+Rows = tuple[Int[Tensor, " known"], Float[Tensor, "known d_model"]]
 
 
 class Variant(StrEnum):
@@ -65,51 +66,50 @@ def embedding_with(
     cache: Cache,
     tokens: Int[Tensor, " token"] | None = None,
     batch: int = 4096,
-    met: Met | None = None,
+    known: Rows | None = None,
 ) -> Float[Tensor, "token d_model"]:
-    """Compute the same with terms that are known, or read it from the cache; of the vocabulary, without what was `met`.
-
-    What was met is let go.
-    """
-    embedder = Embedder(checkpoint, layer, batch, met if tokens is None else None)
+    """Compute the same with terms that are known, or read it from the cache; `known` rows are not computed again."""
+    embedder = Embedder(checkpoint, layer, batch, known)
     return torch.from_numpy(cache.call(embedding_arrays, embedder, *terms, tokens)["E"])
 
 
 @dataclass(eq=False)
 class Met:
-    """E of one layer at some tokens, which a computation over several layers meets on its way: an echo, no argument."""
+    """E of one layer at some tokens, as a computation over several layers meets it: held until somebody takes it.
+
+    A computation fills it and doesn't read it, so that no result depends on it.
+    """
 
     layer: int
-    tokens: Int[Tensor, " token"] | None = None
-    rows: Float[Tensor, "token d_model"] | None = None
+    _rows: Rows | None = None
+    _taken: bool = False
 
     def cache_inputs(self) -> dict[str, Tensor | str]:
-        """Return nothing: no result depends on what was met."""
+        """Return nothing."""
         return {}
 
     def meet(self, layer: int, tokens: Int[Tensor, " token"], E: Float[Tensor, "token d_model"]) -> None:
-        """Hold E of these tokens if it is of the layer that was asked for, and not too large."""
-        if layer == self.layer and E.numel() <= MOST_MET:
-            self.tokens, self.rows = tokens, E
+        """Hold E of these tokens if it is of the layer that is wanted, not too large, and nobody has come for it."""
+        if layer == self.layer and not self._taken and E.numel() <= MOST_MET:
+            self._rows = tokens, E
 
-    def take(self) -> tuple[Int[Tensor, " token"], Float[Tensor, "token d_model"]] | None:
-        """Return what is held, and hold it no longer."""
-        taken = None if self.tokens is None or self.rows is None else (self.tokens, self.rows)
-        self.tokens = self.rows = None
-        return taken
+    def take(self) -> Rows | None:
+        """Return the tokens with their rows of E, None if they weren't met, and hold nothing from now on."""
+        rows, self._rows, self._taken = self._rows, None, True
+        return rows
 
 
 @dataclass(frozen=True)
 class Embedder:
     """The tokens of a checkpoint as a layer's norm would leave them, each alone, `batch` at a time.
 
-    Those that were `met` with the same terms need not be embedded again.
+    Some rows may be `known`, with the places of their tokens among those to be embedded.
     """
 
     checkpoint: Checkpoint
     layer: int
     batch: int
-    met: Met | None = None
+    known: Rows | None = None
 
     def cache_inputs(self) -> dict[str, Tensor | str]:
         """Return every tensor and setting that embedding computes from."""
@@ -120,16 +120,13 @@ class Embedder:
 def embedding_arrays(
     embedder: Embedder, position: Tensor, attention: Tensor, tokens: Tensor | None
 ) -> dict[str, Tensor]:
-    """Return E for some tokens, None for all, with these terms in place of positions and attention outputs.
-
-    Tokens are `met` where all are asked for.
-    """
+    """Return E for some tokens, None for all, with these terms in place of positions and attention outputs."""
     checkpoint, layer = embedder.checkpoint, embedder.layer
     tokens = torch.arange(checkpoint.sizes.d_vocab or 0) if tokens is None else tokens
     E, left = torch.empty(len(tokens), checkpoint.sizes.d_model), torch.ones(len(tokens), dtype=torch.bool)
-    if embedder.met is not None and (met := embedder.met.take()) is not None:
-        E[met[0]] = met[1]
-        left[met[0]] = False
+    if embedder.known is not None:
+        places, rows = embedder.known
+        E[places], left[places] = rows, False
     for rows in track(left.nonzero()[:, 0].split(embedder.batch), "embedding"):
         E[rows] = checkpoint.embed_alone(tokens[rows], layer, position, attention)
     return {"E": E}

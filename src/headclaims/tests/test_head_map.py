@@ -232,14 +232,15 @@ def test_what_maps_of_other_heads_met_is_not_embedded_again(
     monkeypatch: pytest.MonkeyPatch,
     layer: int,
 ) -> None:
-    """E of the target's layer is held, whether or not another head is of that layer, and let go when it is used."""
+    """E of the target's layer is held, whether or not another head is of that layer."""
     few = replace(sets, groups=None, common=None, probes=None)
     heads, met = [head for head in HEADS if head.layer != 1], Met(layer)
     found = statistics_of_heads(biased, heads, few, terms, 64, 3, met)
     of_heads = [value for head, value in zip(HEADS, expected["words_depth"], strict=True) if head in heads]
     assert found["words_depth"].tolist() == pytest.approx(of_heads, **CLOSE)
-    assert met.tokens is not None
-    assert met.tokens.tolist() == sets.words.tokens.unique().tolist()
+    known = met.take()
+    assert known is not None
+    assert known[0].tolist() == sets.words.tokens.unique().tolist()
     before = terms[0], terms[1][:layer]
     whole = embedding_with(biased, layer, before, Cache(None))
     embedded, embed_alone = [], type(biased).embed_alone
@@ -249,15 +250,23 @@ def test_what_maps_of_other_heads_met_is_not_embedded_again(
         return embed_alone(self, tokens, *arguments)
 
     monkeypatch.setattr(type(biased), "embed_alone", counted)
-    met_before = set(met.tokens.tolist())
-    E = embedding_with(biased, layer, before, Cache(None), met=met)
+    E = embedding_with(biased, layer, before, Cache(None), known=known)
     assert (E - whole).abs().max() < 1e-5
-    assert sorted({*embedded, *met_before}) == list(range(len(E)))
-    assert not met_before & set(embedded)
+    assert sorted([*embedded, *known[0].tolist()]) == list(range(len(E)))
+
+
+def test_what_was_met_is_held_until_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens, E, met = torch.arange(4), torch.ones(4, 3), Met(2)
+    met.meet(1, tokens, E)
     assert met.take() is None
-    monkeypatch.setattr(effective, "MOST_MET", len(met_before) * E.shape[1] - 1)
-    met.meet(layer, sets.words.tokens.unique(), whole[sets.words.tokens.unique()])
-    assert met.take() is None
+    met.meet(2, tokens, E)
+    assert met.take() is None  # somebody came before
+    for most, held in ((12, True), (11, False)):
+        monkeypatch.setattr(effective, "MOST_MET", most)
+        met = Met(2)
+        met.meet(2, tokens, E)
+        assert (met.take() is not None) == held
+        assert met.take() is None
 
 
 def test_statistics_of_missing_sets_are_left_out(
