@@ -127,7 +127,7 @@ def embedding_arrays(
     if embedder.known is not None:
         places, rows = embedder.known
         E[places], left[places] = rows, False
-    for rows in track(left.nonzero()[:, 0].split(embedder.batch), "embedding"):
+    for rows in track([some for some in left.nonzero()[:, 0].split(embedder.batch) if len(some)], "embedding"):
         E[rows] = checkpoint.embed_alone(tokens[rows], layer, position, attention)
     return {"E": E}
 

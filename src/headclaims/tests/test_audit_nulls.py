@@ -72,7 +72,7 @@ def test_maps_are_taken_of_all_heads_of_a_model_of_up_to_200(
     heads = nulls._map_heads
     assert len(heads) == members
     values = np.array([np.nan if head == heads[7] else number(head) for head in heads])
-    monkeypatch.setattr(Nulls, "_other_maps", {"auc": values, "depth": values + 1.0})
+    monkeypatch.setattr(Nulls, "maps_of_others", {"auc": values, "depth": values + 1.0})
     null = nulls.other_maps("auc", "depth")
     assert null.values is not None
     assert null.values.tolist() == [number(head) for head in heads if head != heads[7]]

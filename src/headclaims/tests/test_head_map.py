@@ -253,6 +253,9 @@ def test_what_maps_of_other_heads_met_is_not_embedded_again(
     E = embedding_with(biased, layer, before, Cache(None), known=known)
     assert (E - whole).abs().max() < 1e-5
     assert sorted([*embedded, *known[0].tolist()]) == list(range(len(E)))
+    embedded.clear()
+    assert torch.equal(embedding_with(biased, layer, before, Cache(None), known=(torch.arange(len(E)), E)), E)
+    assert not embedded
 
 
 def test_what_was_met_is_held_until_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
