@@ -106,12 +106,12 @@ def assess_share(claim, other_maps, maps, score, name, measured=None):
 
 
 @pytest.mark.claim("similar-above-self")
-def test_similar_above_self(claim, sets, other_maps, maps, score):
+def test_similar_above_self(claim, audit, sets, other_maps, maps, score):
     """Most common words score higher with similar words than with themselves."""
     sets.require("common")
     scores = maps[Variant.MEAN].layer.common_scores(score)
     n = len(scores.queries)
-    own_rank = sweep(scores, torch.arange(n), OWN_TOP).own_rank
+    own_rank = sweep(scores, torch.arange(n), OWN_TOP, cache=audit.cache).own_rank
     measured = {"own_in_top_four": float((own_rank < OWN_TOP).double().mean()), "words": n}
     assess_share(claim, other_maps, maps, score, "similar_above_self", measured)
 
@@ -150,7 +150,7 @@ def test_top_attended_are_kin(claim, audit):
 
     def attended(token_map):
         scores = token_map.scores(score, torch.from_numpy(asked.tokens))
-        return top_attended(asked, scores, token_map.tokens)
+        return top_attended(asked, scores, token_map.tokens, audit.cache)
 
     primary = maps[Variant.MEAN]
     found, rivals = attended(primary), asked.rivals(audit.settings.seed)
@@ -160,6 +160,7 @@ def test_top_attended_are_kin(claim, audit):
         checkpoint.single_token,
         checkpoint.vocabulary,
         lambda tokens: primary.scores(score, tokens),
+        audit.cache,
     )
     # Of a large vocabulary nulls and variants have some tokens as keys, and are compared with the head on the same.
     among = found if rivals is None else attended(primary.among(rivals))

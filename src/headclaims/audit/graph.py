@@ -67,7 +67,7 @@ def attended(audit: Audit) -> Attended:
         sets.require("common")
         sets.require("labels")
         layer = audit.maps[Variant.MEAN].layer
-        graph = attention_graph(layer.common_scores(audit.score))
+        graph = attention_graph(layer.common_scores(audit.score), audit.cache)
         texts = checkpoint.texts(layer.common.tokens)
         assert sets.tokens.labels is not None
         categories = dict(sets.tokens.labels)

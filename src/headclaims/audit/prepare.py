@@ -75,7 +75,7 @@ def open_workspace(
         )
     for name, head in (named_heads or {}).items():
         _check_heads(f"--{name} {head.label}", checkpoint, [head])
-    cache = Cache(None if settings.no_cache else cache_folder())
+    cache = checkpoint.cache = Cache(None if settings.no_cache else cache_folder())
     auto_on = SCORED_ON[next(iter(defaults.auto.values()))]
     workspace = Workspace(settings, checkpoint, lists, cache, why, auto_on, named_heads or {})
     _ = workspace.word_list

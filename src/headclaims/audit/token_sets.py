@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from headclaims.cache import Cache
 from headclaims.checkpoint.interface import Checkpoint
 from headclaims.errors import NotAssessable
 from headclaims.measures.communities import labels
@@ -27,12 +28,16 @@ class Sets:
             raise NotAssessable(self.missing[name])
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, lists: WordLists, word_list: WordList, words: WordList) -> Sets:
+    def of(
+        cls, checkpoint: Checkpoint, lists: WordLists, word_list: WordList, words: WordList, cache: Cache | None = None
+    ) -> Sets:
         """Return group tokens, the run's words, common words, and the probes of all lists, of a whole model."""
         single_token, spec, vocabulary = checkpoint.single_token, checkpoint.spec, checkpoint.vocabulary
         makers: dict[str, Callable[[], Any]] = {
             "groups": lambda: Groups.of(group_tokens(lists.groups, single_token, spec), single_token),
-            "common": lambda: CommonWords.of(common_words(single_token, vocabulary, spec), single_token, vocabulary),
+            "common": lambda: CommonWords.of(
+                common_words(single_token, vocabulary, spec, cache=cache), single_token, vocabulary
+            ),
             "probes": lambda: probes([*lists.every, word_list], single_token, vocabulary),
         }
         sets: dict[str, Any] = dict.fromkeys(makers)

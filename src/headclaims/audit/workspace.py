@@ -101,7 +101,7 @@ class Workspace:
         self.checkpoint.require(Capability.TOKENS)
         if self.checkpoint.recorded_tokens is not None:
             raise NotAssessable("needs a tokenizer: prompts were recorded elsewhere")
-        return plain_tokens(self.checkpoint.single_token, self.checkpoint.vocabulary, self.checkpoint.spec)
+        return plain_tokens(self.checkpoint.single_token, self.checkpoint.vocabulary, self.checkpoint.spec, self.cache)
 
     @cached_property
     def choosing_words(self) -> WordList | None:
@@ -251,7 +251,7 @@ class Workspace:
         """
         self.checkpoint.require(Capability.TOKENS)
         self.checkpoint.require(Capability.EMBEDDING)
-        return Sets.of(self.checkpoint, self.lists, self.word_list, self.words)
+        return Sets.of(self.checkpoint, self.lists, self.word_list, self.words, self.cache)
 
     def ablated_terms(self, layer: int, variant: Variant = Variant.MEAN) -> AblatedTerms:
         """Return what stands in for the position embedding and the attention outputs before a layer.

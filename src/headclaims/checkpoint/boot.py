@@ -15,6 +15,7 @@ from torch import Tensor
 from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources import build_bridge_from_module
+from transformer_lens.weight_processing import ProcessWeights
 
 from headclaims.cache import digest
 from headclaims.checkpoint.attending import Layers, check_patterns, reference_patterns, shown_patterns
@@ -61,7 +62,7 @@ def load_full(
     with _refused_as(f"{spec}: TransformerLens can't boot it"), torch.no_grad(), quiet(), _looked_at():
         bridge = _bridge(spec, name, model, str(model.device))
         fingerprints = {layer: _fingerprint(bridge.blocks[layer]) for layer in range(bridge.cfg.n_layers)}
-    with _refused_as(f"{spec}: TransformerLens can't fold it"), torch.no_grad(), quiet(), _looked_at():
+    with _refused_as(f"{spec}: TransformerLens can't fold it"), torch.no_grad(), quiet(), _looked_at(), _uncopied():
         bridge.enable_compatibility_mode(disable_warnings=True, no_processing=not folds)
         bridge.eval()
     with _refused_as(f"{spec}: TransformerLens can't run it"), quiet():
@@ -100,6 +101,22 @@ def _refused_as(what: str) -> Iterator[None]:
 def _looked_at() -> Iterator[None]:
     """Spare a copy of the embedding in the `with` block: TransformerLens looks for hooks in all attributes, thrice."""
     with patch.object(TransformerBridge, "W_E_pos", None):
+        yield
+
+
+@contextmanager
+def _uncopied() -> Iterator[None]:
+    """Spare copies of all matrices in the `with` block: TransformerLens makes three while it folds, and changes none.
+
+    What it folds it puts beside what it has, so that a matrix is a new one or as it was. The vectors are copied.
+    """
+    process, clone = ProcessWeights.process_weights, Tensor.clone
+
+    def without_copies(*of: Any, **options: Any) -> Any:
+        with patch.object(Tensor, "clone", lambda x, *how, **as_what: x if x.ndim > 1 else clone(x, *how, **as_what)):
+            return process(*of, **options)
+
+    with patch.object(ProcessWeights, "process_weights", staticmethod(without_copies)):
         yield
 
 

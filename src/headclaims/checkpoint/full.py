@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -96,6 +97,9 @@ class FullCheckpoint(Checkpoint):
         """Change the name and the fingerprints after a deliberate change of weights, as this is another checkpoint."""
         self.name += f"-{mutation}"
         self._scores = OwnScores(self._bridge, self.sizes, self.run, self.folded)
+        self._outputs = OwnOutputs(self._bridge, self.sizes, self.run, self.folded)
+        for found in ("run_digest", "_fault", "_alone", "without_rotation"):
+            vars(self).pop(found, None)
         self._fingerprints = {
             layer: hashlib.sha256(f"{raw} {mutation}".encode()).hexdigest() for layer, raw in self._fingerprints.items()
         }
@@ -139,8 +143,8 @@ class FullCheckpoint(Checkpoint):
     @cached_property
     def vocabulary(self) -> list[str]:
         """Every token as text, decoded alone; empty for rows of the embedding without a token."""
-        ids = range(self.sizes.d_vocab or 0)
-        return list(self._tokenizer.batch_decode([[i] for i in ids], clean_up_tokenization_spaces=False))
+        ids = np.arange(self.sizes.d_vocab or 0)[:, None]  # lists would be looked through number by number
+        return list(self._tokenizer.batch_decode(ids, clean_up_tokenization_spaces=False))
 
     @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
@@ -244,7 +248,7 @@ class FullCheckpoint(Checkpoint):
 
     @cached_property
     def _fault(self) -> Fault | None:
-        return first_fault(self, self._bridge)
+        return first_fault(self, self._bridge, self.cache)
 
     def stream_fault(self, layer: int) -> str | None:
         """Say why the stream before a layer was not found to be the sum of its parts, tried on a few tokens."""

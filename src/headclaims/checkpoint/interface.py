@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headclaims.cache import Input
+from headclaims.cache import Cache, Input
 from headclaims.checkpoint.ov_weights import OVWeights
 from headclaims.checkpoint.weights import QKWeights, ScoreWeights
 from headclaims.errors import NotAssessable
@@ -150,6 +150,8 @@ class Checkpoint(ABC):
     """Of a planted checkpoint the name of its construction."""
     sizes: Sizes
     lacks: Mapping[Capability, str]
+    cache = Cache(None)
+    """Where it keeps what it found out by running the model, none before an audit gives one."""
 
     @property
     def capabilities(self) -> list[Capability]:

@@ -76,17 +76,18 @@ def _open(folder: Path, gguf: str | None, dtype: torch.dtype, device: str) -> tu
     layers = getattr(config, "num_hidden_layers", None)
     if isinstance(layers, int) and layers > MOST_LAYERS:
         raise ValueError(f"config of {layers} layers; wanted {MOST_LAYERS} or fewer")
-    model, info = transformers.AutoModelForCausalLM.from_pretrained(
-        folder,
-        attn_implementation="eager",
-        dtype=dtype,
-        local_files_only=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        **spread,
-        **source,
-    )
+    with _undrawn():
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            attn_implementation="eager",
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **spread,
+            **source,
+        )
     left_out = sorted({str(place) for place in getattr(model, "hf_device_map", {}).values()} & {"cpu", "disk"})
     if left_out and torch.accelerator.is_available():
         raise ValueError(f"more than the accelerators hold: a part would be on {left_out[0]}")
@@ -105,6 +106,14 @@ def _open(folder: Path, gguf: str | None, dtype: torch.dtype, device: str) -> tu
         del model.config.quantization_config
     _fuse_gelu(model)
     return model.eval(), tokenizer
+
+
+@contextmanager
+def _undrawn() -> Iterator[None]:
+    """Draw no numbers in the `with` block for weights that have no memory yet: torch imports sympy for it."""
+    draw = torch.Tensor.normal_
+    with patch.object(torch.Tensor, "normal_", lambda x, *of, **how: x if x.is_meta else draw(x, *of, **how)):
+        yield
 
 
 def _check_takes_text(tokenizer: Any) -> None:

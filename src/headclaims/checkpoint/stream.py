@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from headclaims.cache import Cache, Input
 from headclaims.checkpoint.interface import Checkpoint, Edit, pattern_name
 
 TOLERANCE = 1e-3
@@ -45,12 +47,22 @@ def mixing_output(bridge: Any, layer: int) -> str | None:
     return f"{prefix}{others[0]}.hook_out" if len(others) == 1 else None
 
 
-def first_fault(checkpoint: Checkpoint, bridge: Any) -> Fault | None:
+def first_fault(checkpoint: Checkpoint, bridge: Any, cache: Cache) -> Fault | None:
     """Return the first layer after which the stream is not the sum of its parts; None where it always is.
 
-    `bridge` is the model in TransformerLens that the checkpoint runs.
+    `bridge` is the model in TransformerLens that the checkpoint runs. What was found is kept for the same parameters
+    run by the same releases.
     """
-    return _Stream(checkpoint, bridge).fault()
+    releases = " ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "transformer_lens"))
+    inputs: dict[str, Input] = {"model": lambda: checkpoint.run_digest, "releases": releases}
+
+    def found() -> dict[str, Tensor]:
+        fault = _Stream(checkpoint, bridge).fault()
+        layer, why = (torch.empty(0), "") if fault is None else (torch.tensor([fault.layer]), fault.why)
+        return {"layer": layer, "why": torch.tensor(list(why.encode()), dtype=torch.uint8)}
+
+    kept = cache.tensors("stream-fault", 1, inputs, found)
+    return Fault(int(kept["layer"]), bytes(kept["why"].tolist()).decode()) if len(kept["layer"]) else None
 
 
 def position_fault(checkpoint: Checkpoint, edits: Mapping[str, Edit]) -> str | None:

@@ -44,10 +44,10 @@ class AttentionGraph:
         return float((self.edges[:, 0] == self.edges[:, 1]).sum() / self.n_tokens)
 
 
-def attention_graph(scores: TokenScores) -> AttentionGraph:
+def attention_graph(scores: TokenScores, cache: Cache | None = None) -> AttentionGraph:
     """Build the graph whose edges lead from each token to its four highest-scoring keys."""
     n = len(scores.queries)
-    best = sweep(scores, torch.arange(n), EDGES_A_TOKEN)
+    best = sweep(scores, torch.arange(n), EDGES_A_TOKEN, cache=cache)
     edges = np.stack([np.repeat(np.arange(n), EDGES_A_TOKEN), best.keys.numpy().ravel()], axis=1)
     return AttentionGraph(n, edges, best.scores.numpy().ravel())
 

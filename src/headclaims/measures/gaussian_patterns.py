@@ -15,7 +15,6 @@ from torch import Tensor
 
 from headclaims.circuit.qk_circuit import RotationAt
 from headclaims.measures.category_score import SCORE_FLOOR
-from headclaims.measures.kernels import category_scores
 from headclaims.prompts.category import CategoryPrompts, target_mask
 
 
@@ -71,6 +70,8 @@ def scores_by_patterns(
     window: int | None,
 ) -> Float[Tensor, " draw"]:
     """Return each draw's category score, in nats, from its patterns: −ln of the target's share, the mean over rows."""
+    from headclaims.measures.kernels import category_scores
+
     length, d_head = prompts.token_at.shape[1], q.shape[-1]
     turns = turns or Turns(torch.ones(length, d_head), torch.zeros(length, d_head), torch.arange(d_head))
     vectors = (q, k, q[..., turns.partner], k[..., turns.partner], turns.cos, turns.sin)

@@ -15,12 +15,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from headclaims.cache import Cache
 from headclaims.errors import NotAssessable
 from headclaims.prompts.category import token_id
 from headclaims.prompts.words import WordList, counted_categories
 from headclaims.statistics.resampling import OverUnits, Within, mean_over
 from headclaims.vocabulary.scores import sweep, sweep_heads
-from headclaims.vocabulary.token_scores import TokenScores
+from headclaims.vocabulary.token_scores import Swept, TokenScores
 
 TOP = 10
 WHOLE_UP_TO, DRAWN = 2**15, 2**14
@@ -163,32 +164,34 @@ class TopAttended:
         return mean_over("categories", np.bincount(category, weights=values), np.bincount(category).astype(float))
 
 
-def top_attended(queries: Probes, scores: TokenScores, keys: Int[Tensor, " key"] | None = None) -> TopAttended:
+def top_attended(
+    queries: Probes, scores: TokenScores, keys: Int[Tensor, " key"] | None = None, cache: Cache | None = None
+) -> TopAttended:
     """Find the ten highest keys of each probe; the queries of `scores` are the probes, its keys the vocabulary.
 
     Where `keys` are given, ascending and those of `Probes.rivals`, its keys are these tokens. Each then counts as one
     of the ten where those above it stand for fewer than ten tokens: named keys alone would be too many among them.
     """
-    return top_attended_by(queries, [scores], keys)[0]
+    return _of(queries, sweep(scores, _places(queries, keys), TOP, cache=cache), keys)
 
 
 def top_attended_by(
     queries: Probes, heads: Sequence[TokenScores], keys: Int[Tensor, " key"] | None = None
 ) -> list[TopAttended]:
     """Compute the `top_attended` of several heads in one pass."""
+    return [_of(queries, swept, keys) for swept in sweep_heads(heads, _places(queries, keys), TOP)]
+
+
+def _places(queries: Probes, keys: Int[Tensor, " key"] | None) -> Int[Tensor, " probe"]:
+    """Return where the probes are among some keys."""
     tokens = torch.from_numpy(queries.tokens)
-    places = tokens if keys is None else torch.searchsorted(keys, tokens)
-    swept = sweep_heads(heads, places, TOP)
-    standing = queries.standing_for(keys)
-    found = []
-    for one in swept:
-        stands_for = standing[one.keys.numpy()]
-        above = stands_for.cumsum(axis=1) - stands_for
-        found.append(_of(queries, one.keys.numpy() if keys is None else keys[one.keys].numpy(), above < TOP))
-    return found
+    return tokens if keys is None else torch.searchsorted(keys, tokens)
 
 
-def _of(queries: Probes, top: Int[np.ndarray, "probe rank"], counts: Bool[np.ndarray, "probe rank"]) -> TopAttended:
+def _of(queries: Probes, swept: Swept, keys: Int[Tensor, " key"] | None) -> TopAttended:
+    stands_for = queries.standing_for(keys)[swept.keys.numpy()]
+    counts = stands_for.cumsum(axis=1) - stands_for < TOP
+    top = swept.keys.numpy() if keys is None else keys[swept.keys].numpy()
     same = counts & (queries.form_of[top] == queries.form_of[queries.tokens][:, None])
     related = counts & queries.member[queries.category[:, None], top] & ~same
     return TopAttended(related.sum(axis=1).astype(float), same.any(axis=1), queries.category)
@@ -214,6 +217,7 @@ def published_overlap(
     single_token: Callable[[str], int | None],
     vocabulary: Sequence[str],
     scores_of: Callable[[Int[Tensor, " query"]], TokenScores],
+    cache: Cache | None = None,
 ) -> dict[str, int]:
     """Count for each published list, by its probe, the entries that are among the probe's ten highest keys.
 
@@ -226,7 +230,7 @@ def published_overlap(
             overlap[word] = 0
             continue
         query = torch.tensor([token])
-        keys = sweep(scores_of(query), query, TOP).keys[0].tolist()
+        keys = sweep(scores_of(query), query, TOP, cache=cache).keys[0].tolist()
         top = Counter(vocabulary[key].strip() for key in keys)
         overlap[word] = sum((top & Counter(entry.strip("_ ") for entry in entries)).values())
     return overlap

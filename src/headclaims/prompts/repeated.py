@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Int
 
+from headclaims.cache import Cache
 from headclaims.errors import BadInput, NotAssessable
 from headclaims.prompts.words import common_words
 
@@ -161,13 +162,16 @@ def _deranged(n: int, generator: np.random.Generator) -> Int[np.ndarray, " place
 
 
 def plain_tokens(
-    single_token: Callable[[str], int | None], vocabulary: Sequence[str], checkpoint: str
+    single_token: Callable[[str], int | None],
+    vocabulary: Sequence[str],
+    checkpoint: str,
+    cache: Cache | None = None,
 ) -> Int[np.ndarray, " token"]:
     """Return the ids of common words that are one token with a leading space, most frequent first, each id once.
 
     Raises NotAssessable where there are under 200.
     """
-    words = common_words(single_token, vocabulary, checkpoint, FEWEST_PLAIN)
+    words = common_words(single_token, vocabulary, checkpoint, FEWEST_PLAIN, cache)
     tokens = dict.fromkeys(token for word in words if (token := single_token(" " + word)) is not None)
     return np.array(list(tokens))
 

@@ -8,10 +8,14 @@ import tomllib
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from headclaims.cache import Cache, kept
 from headclaims.errors import BadInput, NotAssessable
 
 WORDS_FOR_A_CATEGORY = 3
@@ -213,14 +217,13 @@ def common_words(
     vocabulary: Sequence[str],
     checkpoint: str,
     fewest: int = FEWEST_COMMON_WORDS,
+    cache: Cache | None = None,
 ) -> tuple[str, ...]:
     """Return the 3,000 most frequent English words that are one token with a leading space, most frequent first.
 
     Words are of letters alone, in lower case as wordfreq has them; those that are no text of the vocabulary need no
     asking. Raises NotAssessable where there are under `fewest`.
     """
-    import wordfreq
-
     texts = {text.strip() for text in vocabulary}
     tokens: set[int] = set()
 
@@ -232,12 +235,26 @@ def common_words(
         tokens.add(token)
         return True
 
-    words = tuple(islice(filter(counts, wordfreq.top_n_list("en", WORDS_TO_TRY)), COMMON_WORDS))
+    words = tuple(islice(filter(counts, _frequent(cache or Cache(None))), COMMON_WORDS))
     if len(words) < fewest:
         raise NotAssessable(
             f"common words: {len(words)} are one token under the tokenizer of {checkpoint}; wanted at least {fewest}"
         )
     return words
+
+
+def _frequent(cache: Cache) -> list[str]:
+    """Return the most frequent English words, as wordfreq has them; importing it takes half a second."""
+    utf8 = cache.call(frequent_words, version("wordfreq"), WORDS_TO_TRY)["utf8"]
+    return utf8.tobytes().decode().split("\n")
+
+
+@kept("frequent-words", version=1)
+def frequent_words(release: str, n: int) -> dict[str, np.ndarray]:  # noqa: ARG001
+    """Return the n most frequent English words of a release of wordfreq, most frequent first, one a line."""
+    import wordfreq
+
+    return {"utf8": np.frombuffer("\n".join(wordfreq.top_n_list("en", n)).encode(), dtype=np.uint8)}
 
 
 def _read_list(name: str, path: Path) -> WordList:

@@ -67,3 +67,33 @@ def test_booting_copies_no_embedding(tmp_path: Path, monkeypatch: pytest.MonkeyP
     bridge = load(str(tmp_path)).bridge
     assert not looks
     assert len(bridge.W_E_pos) == len(bridge.W_E) + len(bridge.W_pos)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not support fold_ln")
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "phimoe"])  # whose class has another name there
+def test_folding_without_copies_gives_the_same_weights(name: str, tmp_path: Path) -> None:
+    """To the last bit those of TransformerLens left to itself, and no matrix is copied while it folds."""
+    import transformers
+    from transformer_lens.model_bridge import TransformerBridge
+
+    saved_small(name, tmp_path)
+    checkpoint = load(str(tmp_path))
+    plain = TransformerBridge.boot_transformers(
+        str(tmp_path), hf_model=transformers.AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager")
+    )
+    plain.enable_compatibility_mode(disable_warnings=True)
+    expected = dict(plain.original_model.named_parameters())
+    found = dict(checkpoint.bridge.original_model.named_parameters())
+    assert found.keys() == expected.keys()
+    different = [of for of, tensor in expected.items() if not torch.equal(found[of], tensor)]
+    assert different == []
+    storages = [tensor.data_ptr() for tensor in found.values() if tensor.ndim > 1]
+    assert len(set(storages)) == len(storages)
+
+
+def test_a_matrix_is_copied_again_after_folding(tmp_path: Path) -> None:
+    saved_small("internlm", tmp_path)
+    load(str(tmp_path))
+    matrix = torch.ones(2, 2)
+    assert matrix.clone() is not matrix
+    assert torch.empty(9, 9).normal_().std() > 0

@@ -13,7 +13,7 @@ from headclaims.audit.prepare import Defaults, choose_heads, open_workspace
 from headclaims.audit.settings import Settings
 from headclaims.audit.workspace import Workspace
 from headclaims.cache import Cache
-from headclaims.checkpoint import load
+from headclaims.checkpoint import load, stream
 from headclaims.checkpoint.full import FullCheckpoint
 from headclaims.checkpoint.interface import Capability, Checkpoint, Head
 from headclaims.errors import BadCheckpoint, BadInput, NotAssessable
@@ -282,3 +282,28 @@ def test_attention_that_goes_to_no_token_is_refused(tmp_path: Path) -> None:
     saved_model(config, tmp_path)
     with pytest.raises(BadCheckpoint, match="attention sink"):
         load(str(tmp_path))
+
+
+def test_what_was_found_of_a_stream_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the same parameters run by the same releases, whether it is a sum or why not."""
+    saved_model(norm_after_the_sum(), tmp_path / "no sum")
+    saved_small("lfm2", tmp_path / "sum")
+    cache = Cache(tmp_path / "cache")
+
+    def faults() -> list[str | None]:
+        found = []
+        for folder, layer in (("no sum", 0), ("no sum", 1), ("sum", 3)):
+            checkpoint = load(str(tmp_path / folder))
+            checkpoint.cache = cache
+            found.append(checkpoint.stream_fault(layer))
+        return found
+
+    first = faults()
+    assert [why is None for why in first] == [True, False, True]
+    looked: list[int] = []
+    monkeypatch.setattr(stream._Stream, "fault", lambda _: looked.append(1))
+    assert faults() == first
+    assert not looked
+    monkeypatch.setattr(stream, "version", lambda name: f"another {name}")
+    assert faults() == [None] * 3
+    assert looked

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from headclaims.audit.settings import MUTATIONS
+from headclaims.cache import Cache
 from headclaims.checkpoint import load
 from headclaims.checkpoint.interface import Checkpoint, Head, patterns_of
 from headclaims.checkpoint.mutate import mutate
@@ -133,3 +134,16 @@ def test_what_cannot_be_mutated(tmp_path: Path) -> None:
     recorded_attention().write(tmp_path / "recorded.safetensors")
     with pytest.raises(BadInput, match=r"swap-head: .* has no weights that run; wanted a model"):
         mutate(load(str(tmp_path / "recorded.safetensors")), "swap-head", TARGET, 0)
+
+
+def test_what_was_found_of_a_model_is_not_believed_of_its_mutant(folder: Path, tmp_path: Path) -> None:
+    """Nor kept as if it were that of the other."""
+    checkpoint = load(str(folder))
+    checkpoint.cache = Cache(tmp_path)
+    before = checkpoint.run_digest
+    assert checkpoint.stream_fault(1) is None
+    assert len(list(tmp_path.glob("stream-fault/*.safetensors"))) == 1
+    mutate(checkpoint, "transpose-qk", target_of(checkpoint), SEED)
+    assert checkpoint.run_digest != before
+    assert checkpoint.stream_fault(1) is None
+    assert len(list(tmp_path.glob("stream-fault/*.safetensors"))) == 2

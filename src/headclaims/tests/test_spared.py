@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from headclaims.checkpoint.spared import LATER, spared
+from headclaims.tests.small_models import build
 
-SPARED = {*LATER, "pyarrow", "scipy.stats"} | (set() if torch.cuda.is_available() else {"triton"})
+COMPILER = {"torch._dynamo.convert_frame", "torch.distributed.tensor", "torch.distributed.fsdp", "sympy"}
+SPARED = {*LATER, *COMPILER, "numba", "pyarrow", "scipy.stats"} | (set() if torch.cuda.is_available() else {"triton"})
 
 
 def said(script: str) -> object:
@@ -18,13 +21,14 @@ def said(script: str) -> object:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_an_audit_of_a_model_imports_none_of_them() -> None:
+def test_an_audit_of_a_model_imports_none_of_them(tmp_path: Path) -> None:
+    build("gpt2", tmp_path)
     script = f"""
 import json, sys
 import headclaims.plugin.begin
 from headclaims.checkpoint import load
 from headclaims.statistics.multiplicity import adjusted
-load("planted")
+load({str(tmp_path)!r})
 adjusted([0.02, 0.04])
 print(json.dumps(sorted({SPARED!r} & set(sys.modules))))
 """
@@ -88,3 +92,70 @@ def test_nothing_stands_in_for_a_module_after_an_import_that_fails() -> None:
     with pytest.raises(ImportError), spared():
         raise ImportError
     assert {name: sys.modules.get(name) for name in LATER} == before
+
+
+@pytest.mark.parametrize("asked", ["import torch._dynamo.config", "from torch._dynamo import eval_frame", ""])
+def test_torch_s_compiler_is_there_once_when_something_uses_it(asked: str) -> None:
+    script = f"""
+import json, sys
+import torch
+from headclaims.checkpoint import _load_full
+_load_full()
+before = "torch._dynamo.eval_frame" in sys.modules
+{asked}
+twice = torch.compile(lambda x: 2 * x, backend="eager")(torch.ones(1)).item()
+inside = [module for name, module in sys.modules.items() if name.startswith("torch._dynamo.")]
+print(json.dumps([
+    before,
+    twice,
+    torch._dynamo is sys.modules["torch._dynamo"] and torch._dynamo.config is sys.modules["torch._dynamo.config"],
+    torch._dynamo.eval_frame.config is torch._dynamo.config,
+    sorted(module.__name__ for module in inside if module.__spec__.loader is None or module.__file__ is None),
+]))
+"""
+    assert said(script) == [False, 2.0, True, True, []]
+
+
+def test_what_was_decorated_before_the_compiler_was_there_is_as_it_was() -> None:
+    script = """
+import json
+import torch
+from headclaims.checkpoint import _load_full
+_load_full()
+same = lambda x: x
+print(json.dumps([
+    torch._dynamo.disable(same) is same,
+    torch._dynamo.disable(recursive=False)(same) is same,
+    torch._dynamo.graph_break.__module__,
+    torch._dynamo.disable(same) is same,
+    torch._dynamo.disable.__module__,
+]))
+"""
+    assert said(script) == [True, True, "torch._dynamo.decorators", False, "torch._dynamo.decorators"]
+
+
+def test_masks_made_by_functions_have_the_compiler_s_own_part() -> None:
+    script = """
+import json
+from headclaims.checkpoint import _load_full
+_load_full()
+from transformers import masking_utils
+made = masking_utils.TransformGetItemToIndex()
+from torch._dynamo._trace_wrapped_higher_order_op import TransformGetItemToIndex
+print(json.dumps(type(made) is TransformGetItemToIndex))
+"""
+    assert said(script) is True
+
+
+@pytest.mark.parametrize(("processes", "parted"), [(None, False), ("1", False), ("2", True)])
+def test_only_one_of_several_processes_has_torch_distributed(processes: str | None, parted: bool) -> None:
+    script = f"""
+import json, os
+if {processes!r}:
+    os.environ["WORLD_SIZE"] = {processes!r}
+from headclaims.checkpoint import _load_full
+_load_full()
+from transformers.utils import import_utils, is_torch_distributed_available
+print(json.dumps([import_utils.is_torch_distributed_available(), is_torch_distributed_available()]))
+"""
+    assert said(script) == [parted, parted]

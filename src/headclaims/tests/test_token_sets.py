@@ -2,11 +2,14 @@
 
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import wordfreq
 
+from headclaims.cache import Cache
 from headclaims.errors import NotAssessable
+from headclaims.prompts import words
 from headclaims.prompts.words import WordList, common_words, counted_categories, group_tokens
 from headclaims.tests.word_lists import word_lists
 
@@ -146,3 +149,16 @@ def test_a_case_that_is_no_token_is_no_reason_to_drop_another() -> None:
     known = {" " + word for word in ["Blue", "red", "green", "Monday", "Tuesday", "Friday", "1918", "1920", "1930"]}
     groups = group_tokens(word_lists().groups, lambda text: everything(text) if text in known else None, "made up")
     assert groups.categories["colours"] == ("red", "Blue", "green")
+
+
+def test_common_words_of_the_cache_are_those_of_wordfreq(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list is read once a release."""
+    texts = wordfreq.top_n_list("en", 30_000)
+    ids = {f" {word}": number for number, word in enumerate(texts)}
+    found = common_words(ids.get, texts, "all", cache=Cache(tmp_path))
+    assert found == common_words(ids.get, texts, "all") == tuple(filter(str.isalpha, texts))[:3000]
+    monkeypatch.setattr(wordfreq, "top_n_list", lambda *_: pytest.fail("it was kept"))
+    assert common_words(ids.get, texts, "all", cache=Cache(tmp_path)) == found
+    monkeypatch.setattr(words, "version", lambda _: "another")
+    with pytest.raises(pytest.fail.Exception):
+        common_words(ids.get, texts, "all", cache=Cache(tmp_path))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from headclaims.audit.prepare import open_workspace
 from headclaims.audit.settings import Settings
+from headclaims.cache import Cache
 from headclaims.circuit.qk_circuit import QKCircuit
 from headclaims.circuit.scatter import Eigenspace
 from headclaims.claim.claim_set import ClaimSet
@@ -367,3 +369,24 @@ def test_tiles_are_walked_where_the_model_runs(monkeypatch: pytest.MonkeyPatch) 
     claim_set = ClaimSet.read(SET)
     open_workspace(Settings(no_cache=True, checkpoint="planted"), claim_set.word_lists, claim_set.defaults)
     assert where.place() == where.PROCESSOR
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_kept_sweep_is_the_one_that_was_made(causal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, keys = drawn(2, 40, 5, seed=3)
+    scores, own, cache = TokenScores(queries, keys, cap=2.0), torch.arange(40), Cache(tmp_path)
+    made = sweep(scores, own, 3, causal)
+    assert all(map(torch.equal, sweep(scores, own, 3, causal, cache=cache), made))
+    monkeypatch.setattr(sweeps, "sweep_heads", lambda *_: pytest.fail("it was kept"))
+    kept = sweep(TokenScores(queries.clone(), keys.clone(), cap=2.0), own, 3, causal, cache=cache)
+    assert all(map(torch.equal, kept, made))
+    assert [of.dtype for of in kept] == [of.dtype for of in made]
+    for other in (
+        lambda: sweep(scores, own, 4, causal, cache=cache),
+        lambda: sweep(scores, own, 3, not causal, cache=cache),
+        lambda: sweep(scores, own.flip(0), 3, causal, cache=cache),
+        lambda: sweep(TokenScores(queries, keys), own, 3, causal, cache=cache),
+        lambda: sweep(TokenScores(queries, keys.flip(0), cap=2.0), own, 3, causal, cache=cache),
+    ):
+        with pytest.raises(pytest.fail.Exception):
+            other()

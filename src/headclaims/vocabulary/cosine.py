@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headclaims.threads import each_in_one_thread
-from headclaims.vocabulary import kernels, on_device, where
+from headclaims.vocabulary import on_device, where
 from headclaims.vocabulary.on_device import DeviceBins
 from headclaims.vocabulary.pairs import Pairs
 from headclaims.vocabulary.tiles import TILE
@@ -129,6 +129,8 @@ def _margin(d_model: int) -> float:
 
 def _compiled(scores: TokenScores, vectors: Float[Tensor, "token d_model"], tile: int) -> SimilarityCurve:
     """Compute the curve on the processor: torch computes each tile, and a compiled kernel folds it."""
+    from headclaims.vocabulary import kernels
+
     n = len(vectors)
     unit, norms = _unit(vectors)
     pairs_of, itself = Pairs.of(scores), scores.itself.numpy()

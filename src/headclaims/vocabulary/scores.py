@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from headclaims.vocabulary import kernels, on_device, tiles, where
+from headclaims.cache import Cache, kept
+from headclaims.vocabulary import on_device, tiles, where
 from headclaims.vocabulary.on_device import DeviceSweep, capped_seen
 from headclaims.vocabulary.token_scores import Swept, TokenScores
 
@@ -22,18 +23,29 @@ def sweep(
     k: int,
     causal: bool = False,
     tile: tuple[int, int] | None = None,
+    cache: Cache | None = None,
 ) -> Swept:
     """Find each query's k best keys, its own key's rank and its log-sum-exp, in one pass over tiles of scores.
 
     `own_key[i]` is the key of the same token as query i; with `causal`, keys after it are left out. Keys, ranks and
     `scores` are exactly those of float64 products, summed in the order of the factors; `log_sum_exp` is off by at most
     1e-6 plus the rounding of float32 products (`TokenScores.rounding`), within which it may depend on tiles and
-    threads. Memory is that of the factors, 8·(2k + 5) bytes a query, and a tile a thread.
+    threads. Memory is that of the factors, 8·(2k + 5) bytes a query, and a tile a thread. What a `cache` has kept is
+    read from there: loading the compiled kernels alone takes half a second.
 
     Raises ValueError for k below 1, no keys, an own key out of range, or factors that are not finite or whose products
     may exceed float32.
     """
-    return sweep_heads([scores], own_key, k, causal, tile)[0]
+    if cache is None:
+        return sweep_heads([scores], own_key, k, causal, tile)[0]
+    arrays = cache.call(swept_arrays, scores, own_key, k, causal)
+    return Swept(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+
+
+@kept("sweep", version=1)
+def swept_arrays(scores: TokenScores, own_key: Int[Tensor, " query"], k: int, causal: bool) -> dict[str, Tensor]:
+    """Return the fields of a `sweep`."""
+    return sweep(scores, own_key, k, causal)._asdict()
 
 
 def sweep_heads(
@@ -70,6 +82,8 @@ def _compiled(
     heads: Sequence[TokenScores], own_key: Int[Tensor, " query"], k: int, causal: bool, tile: tuple[int, int]
 ) -> list[Swept]:
     """Sweep on the processor: torch computes each tile, and a compiled kernel folds it while it is in the cache."""
+    from headclaims.vocabulary import kernels  # numba, where a sweep is not read from the cache
+
     n, places = len(own_key), own_key.contiguous().numpy()
     folds = []
     for scores in heads:
