@@ -32,17 +32,29 @@ def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
     machine_info.update(environment("cuda" if torch.cuda.is_available() else "cpu"))
 
 
+Yardstick = Callable[[], float]
+"""The seconds that what is measured can't fall below, measured anew at each call."""
+
+
 class Bench:
-    """Times one thing beside its yardsticks, and says what it took."""
+    """Times one thing and its yardstick by turns, as a machine's speed drifts by a third; and says what it took."""
 
     def __init__(self, benchmark: Any) -> None:
         self.benchmark = benchmark
 
-    def __call__(self, work: Callable[[], Any], *, rounds: int, flops: float, n_bytes: float) -> float:
+    def __call__(
+        self, work: Callable[[], Any], bound: Yardstick, *, rounds: int, flops: float, n_bytes: float
+    ) -> float:
         """Seconds of the fastest of some rounds; memory grows in one more, as watching it takes a processor."""
+        bounds: list[float] = []
+
+        def before_each() -> None:
+            bounds.append(bound())
+            give_back()
+
         if rounds > 1:
-            work()
-        self.benchmark.pedantic(work, setup=give_back, rounds=rounds, iterations=1)
+            work(), bound()
+        self.benchmark.pedantic(work, setup=before_each, rounds=rounds, iterations=1)
         give_back()
         grown = peak_growth(work)[1]
         seconds = float(self.benchmark.stats.stats.min)
@@ -55,6 +67,7 @@ class Bench:
                 "numba": version("numba"),
             }
         )
+        self.against("bound", seconds, min(bounds))
         return seconds
 
     def against(self, yardstick: str, seconds: float, other: float) -> None:
@@ -68,10 +81,10 @@ def bench(benchmark: Any) -> Bench:
     return Bench(benchmark)
 
 
-def bare_seconds(n: int, factors: int, rounds: int) -> float:
+def bare(n: int, factors: int) -> Yardstick:
     """The bare tiled product of so many tokens and factors."""
-    queries, keys = random_factors(n, factors, seed=0)
-    return fastest(lambda: bare_products([(queries, keys)]), rounds)
+    pair = random_factors(n, factors, seed=0)
+    return lambda: fastest(lambda: bare_products([pair]), 1)
 
 
 def dense_seconds(n: int) -> tuple[float, int]:
@@ -84,9 +97,9 @@ def dense_seconds(n: int) -> tuple[float, int]:
 
 
 @pytest.fixture
-def bound() -> Callable[[int, int, int], float]:
-    """`bare_seconds`."""
-    return bare_seconds
+def bare_tiles() -> Callable[[int, int], Yardstick]:
+    """`bare`."""
+    return bare
 
 
 @pytest.fixture
@@ -96,11 +109,7 @@ def dense() -> Callable[[int], tuple[float, int]]:
 
 
 @pytest.fixture
-def products() -> Callable[[float], float]:
-    """Seconds that so many operations take as square products, timed next to what they bound."""
-
-    def seconds(flops: float) -> float:
-        a, b = torch.randn(2, UNIT, UNIT)
-        return fastest(lambda: a @ b, 5) * flops / (2 * UNIT**3)
-
-    return seconds
+def products() -> Callable[[float], Yardstick]:
+    """Seconds that so many operations take as square products, at the speed of five of them."""
+    a, b = torch.randn(2, UNIT, UNIT)
+    return lambda flops: lambda: fastest(lambda: a @ b, 5) * flops / (2 * UNIT**3)
