@@ -53,7 +53,8 @@ class Bench:
             give_back()
 
         if rounds > 1:
-            work(), bound()
+            work()
+            bound()
         self.benchmark.pedantic(work, setup=before_each, rounds=rounds, iterations=1)
         give_back()
         grown = peak_growth(work)[1]

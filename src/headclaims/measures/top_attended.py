@@ -172,14 +172,14 @@ def top_attended(
     Where `keys` are given, ascending and those of `Probes.rivals`, its keys are these tokens. Each then counts as one
     of the ten where those above it stand for fewer than ten tokens: named keys alone would be too many among them.
     """
-    return _of(queries, sweep(scores, _places(queries, keys), TOP, cache=cache), keys)
+    return _of_each(queries, [sweep(scores, _places(queries, keys), TOP, cache=cache)], keys)[0]
 
 
 def top_attended_by(
     queries: Probes, heads: Sequence[TokenScores], keys: Int[Tensor, " key"] | None = None
 ) -> list[TopAttended]:
     """Compute the `top_attended` of several heads in one pass."""
-    return [_of(queries, swept, keys) for swept in sweep_heads(heads, _places(queries, keys), TOP)]
+    return _of_each(queries, sweep_heads(heads, _places(queries, keys), TOP), keys)
 
 
 def _places(queries: Probes, keys: Int[Tensor, " key"] | None) -> Int[Tensor, " probe"]:
@@ -188,10 +188,17 @@ def _places(queries: Probes, keys: Int[Tensor, " key"] | None) -> Int[Tensor, " 
     return tokens if keys is None else torch.searchsorted(keys, tokens)
 
 
-def _of(queries: Probes, swept: Swept, keys: Int[Tensor, " key"] | None) -> TopAttended:
-    stands_for = queries.standing_for(keys)[swept.keys.numpy()]
-    counts = stands_for.cumsum(axis=1) - stands_for < TOP
-    top = swept.keys.numpy() if keys is None else keys[swept.keys].numpy()
+def _of_each(queries: Probes, heads: Sequence[Swept], keys: Int[Tensor, " key"] | None) -> list[TopAttended]:
+    standing, found = queries.standing_for(keys), []
+    for swept in heads:
+        stands_for = standing[swept.keys.numpy()]
+        above = stands_for.cumsum(axis=1) - stands_for
+        top = swept.keys if keys is None else keys[swept.keys]
+        found.append(_of(queries, top.numpy(), above < TOP))
+    return found
+
+
+def _of(queries: Probes, top: Int[np.ndarray, "probe rank"], counts: Bool[np.ndarray, "probe rank"]) -> TopAttended:
     same = counts & (queries.form_of[top] == queries.form_of[queries.tokens][:, None])
     related = counts & queries.member[queries.category[:, None], top] & ~same
     return TopAttended(related.sum(axis=1).astype(float), same.any(axis=1), queries.category)
