@@ -88,7 +88,12 @@ class Ablations:
     @cached_property
     def clean(self) -> Survey:
         """The target on the prompts, without ablation."""
-        return self._survey(self.clean_patterns[0])
+        return self._survey(self.clean_pattern)
+
+    @cached_property
+    def clean_pattern(self) -> np.ndarray:
+        """The target's pattern [prompt, query, key], without ablation."""
+        return self.audit.workspace.pattern(self.prompts, self.audit.target)
 
     @cached_property
     def clean_patterns(self) -> np.ndarray:
@@ -106,7 +111,7 @@ class Ablations:
 
     def of_pattern(self, pattern: np.ndarray) -> Ablated:
         """Return the target as it would be with this pattern [prompt, query, key] in place of its own."""
-        moved = row_variation(self.clean_patterns[0], pattern)
+        moved = row_variation(self.clean_pattern, pattern)
         return Ablated(self._survey(pattern), self.clean, self.audit.target, moved)
 
     def relative(self, components: Sequence[Component]) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headclaims.cache import Input
+from headclaims.cache import Input, kept
 from headclaims.checkpoint.interface import Checkpoint, Head, pattern_name, patterns_of
 from headclaims.progress import track
 
@@ -76,6 +76,13 @@ class Patterns:
         at_once = self.checkpoint.sizes.prompts_at_once(tokens.shape[1], FEWEST_AT_ONCE)
         batches = track(tokens.split(at_once), "attention of all heads" if heads == self.heads else "attention")
         return np.concatenate([patterns_of(self.checkpoint.run(some, record=names), heads) for some in batches], axis=1)
+
+
+@kept("layer-patterns", version=1)
+def layer_pattern_arrays(patterns: Patterns, tokens: Tokens, layer: int) -> dict[str, np.ndarray]:
+    """Return the patterns [head, prompt, query, key] of a layer's heads: who runs the model for one has them all."""
+    heads = [Head(layer, index) for index in range(patterns.checkpoint.sizes.n_heads)]
+    return {"patterns": patterns.of(tokens, heads)}
 
 
 def _key(tokens: Tokens) -> bytes:

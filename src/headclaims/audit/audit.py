@@ -23,7 +23,7 @@ from headclaims.audit.repeats import Repeats
 from headclaims.audit.settings import Settings
 from headclaims.audit.spectra import AllSpectra, skew_self_score_arrays, spectra_of
 from headclaims.audit.steering import Parts, Steering, steering
-from headclaims.audit.templates import Templates, pair_arrays, surveyed_successions
+from headclaims.audit.templates import Templates, surveyed_pairs, surveyed_successions
 from headclaims.audit.token_map import TokenMap, token_maps, vocabulary_curve
 from headclaims.audit.token_sets import Sets
 from headclaims.audit.workspace import Workspace
@@ -259,8 +259,7 @@ class Audit:
         checkpoint, s = self.checkpoint, self.settings
         checkpoint.require(Capability.INTERVENTIONS)
         drawn = matched_pairs(self.words, checkpoint.single_token, checkpoint.bos, len(self.prompts), s.seq_len, s.seed)
-        heads = (self.target, *self.beside(self.workspace.model_heads))
-        return PairSurvey(drawn, heads, self.cached(pair_arrays, checkpoint, drawn, heads)["bos"])
+        return surveyed_pairs(self, drawn, self.beside(self.workspace.model_heads))
 
     @cached_property
     def bare_pairs(self) -> dict[str, PairSurvey]:
@@ -270,10 +269,7 @@ class Audit:
         """
         if self.settings.verdicts_only or self.checkpoint.prompts_begin_with != "EOS":
             return {}
-        bare, heads = self.pairs.pairs.without_front(), (self.target,)
-        return {
-            "no token in front": PairSurvey(bare, heads, self.cached(pair_arrays, self.checkpoint, bare, heads)["bos"])
-        }
+        return {"no token in front": surveyed_pairs(self, self.pairs.pairs.without_front())}
 
     @cached_property
     def successions(self) -> tuple[Survey, SuccessionPrompts]:

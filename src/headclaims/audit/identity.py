@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from headclaims.audit.attention import Patterns
-from headclaims.audit.templates import pattern_arrays
 from headclaims.cache import kept
 from headclaims.checkpoint.interface import Head
 from headclaims.errors import NotAssessable
@@ -38,8 +37,7 @@ class Identity:
         workspace.surveyed.position(head)  # raises where the evidence lacks the head
         if workspace.prompts.tokens is None:
             return identity_share(pairs, workspace.attention(head))
-        arrays = workspace.cached(pattern_arrays, workspace.patterns, workspace.prompts, head)
-        return identity_share(pairs, arrays["pattern"])
+        return identity_share(pairs, workspace.pattern(workspace.prompts, head))
 
     def value(self, head: Head) -> float:
         """Return a head's share alone; raises NotAssessable where its scores do not vary."""

@@ -15,7 +15,7 @@ from headclaims.cache import kept
 from headclaims.checkpoint.interface import Capability, Head
 from headclaims.circuit.effective_embedding import Variant
 from headclaims.circuit.eigenspectrum import HeadSpectra, head_spectra, spectra_from, spectra_tensors
-from headclaims.circuit.gaussian_heads import gaussian_spans
+from headclaims.circuit.gaussian_heads import entry_size, gaussian_spans
 from headclaims.errors import BadInput, NotAssessable
 from headclaims.measures.category_score import Survey
 from headclaims.measures.gaussian_map import (
@@ -163,9 +163,9 @@ class Nulls:
         if members not in self._spectra_drawn:
             audit, circuit = self.audit, self.audit.qk
             free, seed, d_head = audit.checkpoint.free_dimensions, audit.settings.seed, audit.checkpoint.sizes.d_head
-            arrays = audit.cached(gaussian_spectra_arrays, circuit.W_Q, circuit.W_K, members, free, seed)
+            arrays = audit.cached(gaussian_spectra_arrays, d_head, members, free, seed)
             of = spectra_from({name: torch.from_numpy(values) for name, values in arrays.items()}, d_head)
-            self._spectra_drawn[members] = of
+            self._spectra_drawn[members] = of.scaled(entry_size(circuit.W_Q, free) * entry_size(circuit.W_K, free))
         return self._spectra_drawn[members]
 
     def other_maps(self, *statistics: str) -> Null:
@@ -256,11 +256,12 @@ def permuted_score_arrays(survey: Survey, n: int, seed: int) -> dict[str, np.nda
     return {"scores": permuted_label_scores(survey, n, seed)}
 
 
-@kept("gaussian-spectra", version=5)
-def gaussian_spectra_arrays(W_Q: Tensor, W_K: Tensor, members: range, free: int, seed: int) -> dict[str, Tensor]:
-    """Return spectra of Gaussian heads of a head's scale, with `free` dimensions a column.
+@kept("gaussian-spectra", version=6)
+def gaussian_spectra_arrays(d_head: int, members: range, free: int, seed: int) -> dict[str, Tensor]:
+    """Return spectra of heads with standard Gaussian weights, with `free` dimensions a column.
 
-    `members` are the heads' numbers: those from another number on are drawn by another seed.
+    W_QK of heads of another scale is these heads', times a factor, so that they are drawn once for all. `members` are
+    the heads' numbers: those from another number on are drawn by another seed.
     """
     of_members = int(np.random.default_rng([seed, members.start]).integers(2**63)) if members.start else seed
-    return spectra_tensors(head_spectra(gaussian_spans(len(members), free, W_Q, W_K, of_members)))
+    return spectra_tensors(head_spectra(gaussian_spans(len(members), free, d_head, of_members)))

@@ -63,13 +63,11 @@ class Reading:
 
     @cached_property
     def _of_target(self) -> dict[str, Tensor]:
-        arrays = self.audit.cached(target_read, self)
+        arrays = self.audit.cached(target_read, self, self.audit.target.layer)
         return {name: torch.as_tensor(values) for name, values in arrays.items()}
 
-    @property
-    def of_target_by_run(self) -> dict[str, Tensor]:
-        """What the target's layer has `read`, and the `stream` where there is one, not from the disk."""
-        layer = self.audit.target.layer
+    def by_run(self, layer: int) -> dict[str, Tensor]:
+        """Return what a layer's heads `read`, and the target's `stream` where there is one, not from the disk."""
         names = {"read": _read_by(layer), "stream": _before(layer)}
         return {name: self._of_run[of] for name, of in names.items() if of in self._of_run}
 
@@ -108,9 +106,8 @@ class Reading:
             return SteeredScores.of(circuit, x, turns, scaled, c.window(layer))
 
     def cache_inputs(self) -> dict[str, Tensor | Callable[[], str]]:
-        """Return what readings depend on, the target's layer included."""
-        layer = torch.tensor(self.audit.target.layer)
-        return {"model": lambda: self.checkpoint.run_digest, "tokens": self.tokens, "layer": layer}
+        """Return what readings depend on beside the layer."""
+        return {"model": lambda: self.checkpoint.run_digest, "tokens": self.tokens}
 
 
 @dataclass(frozen=True)
@@ -185,9 +182,16 @@ class Steering:
         """The swing of other heads, each by its own negative eigenvalues."""
         audit = self.audit
         heads = audit.beside(audit.workspace.model_heads)
-        return audit.nulls.draw(
-            OTHER_HEADS, lambda: audit.cached(other_swing_arrays, self.read, self.prompts, heads)["swings"], heads=heads
-        )
+
+        def swings() -> np.ndarray:
+            of: dict[Head, float] = {}
+            # By the same seed those of other layers are the same heads for every target of this layer.
+            mates = [head for head in heads if head.layer == audit.target.layer]
+            for some in (mates, [head for head in heads if head not in mates]):
+                of |= zip(some, audit.cached(other_swing_arrays, self.read, self.prompts, some)["swings"], strict=True)
+            return np.array([of[head] for head in heads])
+
+        return audit.nulls.draw(OTHER_HEADS, swings, heads=heads)
 
     def loss(self, alpha: float) -> float:
         """Return the next-token loss on the prompts with the head's pattern steered, in nats a token."""
@@ -223,10 +227,10 @@ def _before(layer: int) -> str:
     return f"blocks.{layer}.hook_resid_pre"
 
 
-@kept("target-read", version=2)
-def target_read(read: Reading) -> dict[str, Tensor]:
+@kept("target-read", version=3)
+def target_read(read: Reading, layer: int) -> dict[str, Tensor]:
     """Return what the heads of the target's layer read on prompts, and the residual stream before it."""
-    return read.of_target_by_run
+    return read.by_run(layer)
 
 
 @kept("symmetric-part", version=3)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 
-from headclaims.audit.attention import Patterns
 from headclaims.cache import kept
 from headclaims.checkpoint.interface import Capability, Checkpoint, Head
 from headclaims.errors import NotAssessable
@@ -71,8 +70,7 @@ class Templates:
         audit, workspace, runs = self.audit, self.audit.workspace, {}
         for name, token in self._separators.items():
             surveyed = workspace.survey(parted(audit.prompts, token))
-            arrays = audit.cached(pattern_arrays, workspace.patterns, surveyed.prompts, audit.target)
-            runs[name] = surveyed, arrays["pattern"]
+            runs[name] = surveyed, workspace.pattern(surveyed.prompts, audit.target)
         return runs
 
     @cached_property
@@ -80,13 +78,13 @@ class Templates:
         """What the target gives to BOS in matched pairs of each template."""
         audit = self.audit
         checkpoint, s, n = audit.checkpoint, audit.settings, len(audit.prompts)
-        heads, length = (audit.target,), 2 * words_in(s.seq_len)  # a pair ends with a word
+        length = 2 * words_in(s.seq_len)  # a pair ends with a word
 
         def drawn(separator: int) -> PairSurvey:
             words = words_in(length) + 1
             pairs = matched_pairs(audit.words, checkpoint.single_token, checkpoint.bos, n, words, s.seed)
             both = MatchedPairs(*(parted(side, separator, length) for side in (pairs.without, pairs.with_kin)))
-            return PairSurvey(both, heads, audit.cached(pair_arrays, checkpoint, both, heads)["bos"])
+            return surveyed_pairs(audit, both)
 
         return assessed(self._separators, drawn)
 
@@ -114,18 +112,23 @@ class Templates:
 
 def surveyed_successions(audit: Audit, drawn: SuccessionPrompts) -> tuple[Survey, SuccessionPrompts]:
     """Return what the target attends to on prompts that hold successions, with the prompts."""
-    pattern = audit.cached(pattern_arrays, audit.workspace.patterns, drawn.prompts, audit.target)["pattern"]
+    pattern = audit.workspace.pattern(drawn.prompts, audit.target)
     return survey(drawn.prompts, (audit.target,), [(slice(None), torch.from_numpy(pattern)[:, None])]), drawn
 
 
-@kept("target-pattern", version=1)
-def pattern_arrays(patterns: Patterns, prompts: CategoryPrompts, head: Head) -> dict[str, np.ndarray]:
-    """Return a head's attention [prompt, query, key] on prompts."""
-    return {"pattern": patterns.of(torch.from_numpy(np.asarray(prompts.tokens)), [head])[0]}
+def surveyed_pairs(audit: Audit, pairs: MatchedPairs, others: Sequence[Head] = ()) -> PairSurvey:
+    """Return what the target, first, and other heads give to BOS in matched pairs.
+
+    Heads of the same layers have it from the same runs: theirs is kept as well, whichever of them is the target next.
+    """
+    target, heads = audit.target, (audit.target, *others)
+    every = [head for head in audit.workspace.model_heads if others or head.layer == target.layer]
+    bos = audit.cached(pair_arrays, audit.checkpoint, pairs, every)["bos"]
+    return PairSurvey(pairs, heads, bos[[every.index(head) for head in heads]])
 
 
-@kept("pairs", version=3)
-def pair_arrays(checkpoint: Checkpoint, pairs: MatchedPairs, heads: tuple[Head, ...]) -> dict[str, np.ndarray]:
+@kept("pairs", version=4)
+def pair_arrays(checkpoint: Checkpoint, pairs: MatchedPairs, heads: Sequence[Head]) -> dict[str, np.ndarray]:
     """Return what heads give to BOS from the last position of matched pairs: [head, side, pair]."""
     at_once = checkpoint.sizes.prompts_at_once(pairs.without.length, FEWEST_AT_ONCE)
     return {"bos": survey_pairs(checkpoint, pairs, heads, at_once).bos}

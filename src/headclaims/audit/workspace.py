@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headclaims.audit.attention import Patterns
+from headclaims.audit.attention import Patterns, layer_pattern_arrays
 from headclaims.audit.identity import Identity
 from headclaims.audit.settings import Settings
 from headclaims.audit.spectra import AllSpectra, all_spectra
@@ -222,6 +222,11 @@ class Workspace:
         if self.patterns.fit(self.tokens):
             return self.patterns.of_all(self.tokens)[self.attention_heads.index(head)]
         return self.patterns.of(self.tokens, [head])[0]
+
+    def pattern(self, prompts: CategoryPrompts, head: Head) -> np.ndarray:
+        """Return a head's attention [prompt, query, key] on prompts that the model can be run on, kept on disk."""
+        tokens = torch.from_numpy(np.asarray(prompts.tokens))
+        return self.cached(layer_pattern_arrays, self.patterns, tokens, head.layer)["patterns"][head.index]
 
     @cached_property
     def patterns(self) -> Patterns:

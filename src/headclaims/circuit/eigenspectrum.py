@@ -31,6 +31,11 @@ class HeadSpectra:
         """Number of positive and number of negative eigenvalues."""
         return torch.stack([(self.eigenvalues > 0).sum(-1), (self.eigenvalues < 0).sum(-1)], dim=-1)
 
+    def scaled(self, factor: float) -> HeadSpectra:
+        """Return the spectra of the same heads with W_QK times a positive factor."""
+        scaled = {name: tensor * factor for name, tensor in spectra_tensors(self).items()}
+        return spectra_from(scaled, self.d_head)
+
 
 def head_spectra(R: Float[Tensor, "head span pair"], at_once: int = 16) -> HeadSpectra:
     """Compute spectra and norms of heads from the spans of their [W_Q W_K] (`qk_circuit.span`)."""

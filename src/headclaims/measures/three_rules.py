@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from headclaims.checkpoint.interface import Checkpoint, Head, pattern_name, patterns_of
+from headclaims.checkpoint.interface import Checkpoint, Head, pattern_name
 from headclaims.errors import NotAssessable
 from headclaims.measures.category_score import SCORE_FLOOR, Survey
 from headclaims.prompts.matched import MatchedPairs
@@ -38,7 +38,8 @@ def survey_pairs(checkpoint: Checkpoint, pairs: MatchedPairs, heads: Sequence[He
         last = []
         for batch in torch.from_numpy(prompts.tokens).split(at_once):
             run = checkpoint.run(batch, record=names)
-            last.append(patterns_of(run, heads)[..., -1, 0])
+            to_bos = {name: run[name][..., -1, 0].float().cpu().numpy() for name in names}
+            last.append(np.stack([to_bos[pattern_name(head.layer)][:, head.index] for head in heads]))
         sides.append(np.concatenate(last, axis=1, dtype=np.float64))
     return PairSurvey(pairs, tuple(heads), np.stack(sides, axis=1))
 

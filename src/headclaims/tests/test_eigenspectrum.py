@@ -34,6 +34,14 @@ def count_by_sorting(eigenvalues: np.ndarray, d_head: int) -> int:
     return sum(bool(value < 0) for value in sorted(eigenvalues, key=abs)[-d_head:])
 
 
+def test_scaled_spectra_are_those_of_scaled_weights() -> None:
+    W_Q, W_K = np.random.default_rng(3).normal(size=(2, 4, 40, 6))
+    scaled, expected = spectra_of(W_Q, W_K).scaled(0.5 * 3.0), spectra_of(0.5 * W_Q, 3.0 * W_K)
+    assert scaled.d_head == 6
+    for name, tensor in spectra_tensors(expected).items():
+        torch.testing.assert_close(spectra_tensors(scaled)[name], tensor, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize(("d_model", "d_head"), [(40, 6), (13, 6), (12, 6), (9, 6), (5, 6)])
 def test_spectra_are_those_of_the_dense_matrix(d_model: int, d_head: int) -> None:
     W_Q, W_K = np.random.default_rng(d_model).normal(size=(2, 4, d_model, d_head))

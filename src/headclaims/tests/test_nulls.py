@@ -10,7 +10,7 @@ from scipy import stats
 
 from headclaims.checkpoint.interface import Head
 from headclaims.circuit.eigenspectrum import head_spectra
-from headclaims.circuit.gaussian_heads import gaussian_spans
+from headclaims.circuit.gaussian_heads import entry_size, gaussian_spans
 from headclaims.circuit.qk_circuit import span
 from headclaims.measures.category_score import survey
 from headclaims.measures.lowest_score import gap_to_runner_up, outlier_ratio
@@ -231,36 +231,37 @@ def explicit_spectra(
 
 @pytest.mark.parametrize(("d_model", "d_head"), [(12, 4), (8, 4), (5, 4)])
 def test_gaussian_spans_are_spans_of_gaussian_heads(d_model: int, d_head: int) -> None:
-    sizes = (0.5, 3.0)
-    W_Q, W_K = (torch.full((d_model, d_head), size, dtype=torch.float64) for size in sizes)
-    R = gaussian_spans(2500, d_model, W_Q, W_K, seed=1)
+    R = gaussian_spans(2500, d_model, d_head, seed=1)
     assert R.shape == (2500, min(d_model, 2 * d_head), 2 * d_head)
-    drawn = head_spectra(R)
+    sizes = (0.5, 3.0)
+    drawn = head_spectra(R).scaled(0.5 * 3.0)
     ratio, symmetric, rank, frobenius = explicit_spectra(2500, d_model, sizes, d_head, seed=2)
     assert stats.ks_2samp(drawn.norms.ratio.numpy(), ratio).pvalue > 0.01
     assert stats.ks_2samp(drawn.norms.symmetric.numpy(), symmetric).pvalue > 0.01
     assert stats.ks_2samp(drawn.norms.skew_frobenius.numpy(), frobenius).pvalue > 0.01
-    columns = np.linalg.svd(R.numpy(), compute_uv=False)
+    columns = np.linalg.svd(R.numpy() * np.repeat(sizes, d_head), compute_uv=False)
     assert stats.ks_2samp(columns[:, -1] / columns[:, 0], rank).pvalue > 0.01
 
 
-def test_gaussian_spans_have_the_target_s_size_on_its_free_dimensions() -> None:
-    # Columns centred over 16 dimensions have 15 free ones: E‖W_Q‖² = ‖W_Q of the target‖², entry by entry of the Gram
-    # matrix 15 · rms² on the diagonal and 0 off it.
+def test_entry_size_is_the_root_mean_square_on_free_dimensions() -> None:
+    # Columns centred over 16 dimensions have 15 free ones: of Gaussian entries of one size it is that size.
     generator = torch.Generator().manual_seed(0)
-    W_Q, W_K = (size * torch.randn(16, 3, generator=generator) for size in (0.2, 5.0))
-    W_Q, W_K = W_Q - W_Q.mean(0), W_K - W_K.mean(0)
-    R = gaussian_spans(20_000, 15, W_Q, W_K, seed=3)
-    gram = (R.mT @ R).mean(0).numpy()
-    each = [float(W.square().sum()) / 3 for W in (W_Q, W_K)]
-    scale = np.sqrt(np.repeat(each, 3))
-    # Each entry, in units of its scale, has a standard deviation of √(2/15) at most: 0.0026 over 20,000 draws.
-    assert gram / np.outer(scale, scale) == pytest.approx(np.eye(6), abs=0.012)
+    W = 0.2 * torch.randn(20_000, 16, 3, generator=generator, dtype=torch.float64)
+    W = W - W.mean(dim=1, keepdim=True)
+    squares = [entry_size(one, 15) ** 2 for one in W]
+    # Over 20,000 draws of 45 squares the mean is known to √(2/45)/√20,000 = 0.15 %.
+    assert np.mean(squares) == pytest.approx(0.2**2, rel=0.006)
+
+
+def test_gaussian_spans_have_a_standard_gaussian_gram_matrix() -> None:
+    R = gaussian_spans(20_000, 15, 3, seed=3)
+    gram = (R.mT @ R).mean(0).numpy() / 15
+    # Each entry has a standard deviation of √(2/15) at most: 0.0026 over 20,000 draws.
+    assert gram == pytest.approx(np.eye(6), abs=0.012)
 
 
 def test_gaussian_spans_come_by_seed() -> None:
-    W = torch.ones(9, 2)
-    first, again, other = (gaussian_spans(5, 9, W, W, seed) for seed in (1, 1, 2))
+    first, again, other = (gaussian_spans(5, 9, 2, seed) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first.dtype == torch.float64
@@ -350,12 +351,10 @@ def test_permuted_labels_on_real_gpt2_small() -> None:
     assert Null("permuted labels", ratios).p_value(2.164, "high") == 0.001
 
 
-@real_gpt2.needs_weights
-def test_gaussian_heads_of_l1h5_s_size() -> None:
+def test_gaussian_heads_of_l1h5_s_shape() -> None:
     # By symmetry (W_Q → −W_Q turns every sign) the count's mean is 32. CLAIMS.md: 32.03 ± 0.59, 0.982 ± 0.019 and
     # P(> 32) = 0.18; 160 draws have standard errors of 0.05, 0.0016 and 0.03.
-    W_Q, W_K = (torch.from_numpy(W) for W in real_gpt2.target_weights())
-    drawn = head_spectra(gaussian_spans(160, real_gpt2.D_MODEL - 1, W_Q, W_K, seed=0))
+    drawn = head_spectra(gaussian_spans(160, real_gpt2.D_MODEL - 1, real_gpt2.D_HEAD, seed=0))
     check_gaussian_heads(drawn.negative_count.numpy(), drawn.norms.ratio.numpy())
 
 
@@ -365,7 +364,9 @@ def test_gaussian_heads_of_l1h5_s_size() -> None:
 def test_gaussian_heads_of_l1h5_s_size_drawn_whole() -> None:
     # The same of matrices of 768 centred rows, and the 999 draws that claims are compared with.
     W_Q, W_K = (torch.from_numpy(W) for W in real_gpt2.target_weights())
-    drawn = head_spectra(gaussian_spans(999, real_gpt2.D_MODEL - 1, W_Q, W_K, seed=0))
+    free = real_gpt2.D_MODEL - 1
+    of_unit_size = head_spectra(gaussian_spans(999, free, real_gpt2.D_HEAD, seed=0))
+    drawn = of_unit_size.scaled(entry_size(W_Q, free) * entry_size(W_K, free))
     check_gaussian_heads(drawn.negative_count.numpy(), drawn.norms.ratio.numpy())
     generator = torch.Generator().manual_seed(2)
     whole = torch.randn(2, 300, real_gpt2.D_MODEL, real_gpt2.D_HEAD, generator=generator, dtype=torch.float64)
