@@ -1,7 +1,10 @@
-"""What an audit is made of: loading, E, spectra, the survey of all heads; and whole audits, cold and warm."""
+"""What an audit is made of: loading, E, spectra, the survey of all heads; whole audits, cold and warm; and many."""
 
+import os
 import subprocess
 import sys
+import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -90,3 +93,29 @@ def test_audit(bench, products, tmp_path_factory, state):
     if state == "warm":
         work()
     bench(work, products(1e12), rounds=1, flops=1e12, n_bytes=0)
+
+
+@pytest.mark.benchmark(group="audit")
+def test_plan(bench, tmp_path):
+    """Twelve heads of the planted checkpoint by two seeds: a plan, beside the same audits one by one, both cold."""
+    heads, seeds = [f"L1H{index}" for index in range(HEADS)], [0, 1]
+    plan = tmp_path / "plan.toml"
+    plan.write_text(f'[[rule]]\nset = "{SET}"\ncheckpoint = "planted"\nhead = {heads}\nseed = {seeds}\n')
+
+    def headclaims(cache, *arguments):
+        """Run a command that ends with status 1 where claims aren't supported, as of most of these heads."""
+        environment = {**os.environ, "HEADCLAIMS_CACHE": str(tmp_path / cache)}
+        command = [sys.executable, "-m", "headclaims.cli", *arguments]
+        ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert ended.returncode <= 1, ended.stderr
+
+    start = time.perf_counter()
+    for head, seed in product(heads, seeds):
+        to = str(tmp_path / "records" / f"{head}-{seed}")
+        of = ["planted", "--set", str(SET), "--head", head, "--seed", str(seed)]
+        headclaims("alone", "audit", *of, "--report-dir", to)
+    one_by_one = time.perf_counter() - start
+    bench.benchmark.pedantic(lambda: headclaims("together", "sweep", str(plan)), rounds=1)
+    bench.against("one_by_one", bench.benchmark.stats.stats.min, one_by_one)
+    for folder in ("records", "reports"):
+        assert len(list((tmp_path / folder).rglob("claims.json"))) == len(heads) * len(seeds)

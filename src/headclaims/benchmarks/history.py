@@ -25,6 +25,14 @@ BEFORE, WORSE_BY = 5, 1.3
 SHOWN = 6
 TREND_FILE = "trend.json"
 """Beside the records: what the page of an audit draws the trend from."""
+COLUMNS = {
+    "time / bound": "ratio_to_bound",
+    "time / dense way": "ratio_to_dense",
+    "time / one by one": "ratio_to_one_by_one",
+    "growth": "peak_growth",
+    "growth / dense way": "memory_to_dense",
+}
+"""Of the table of a run: what each holds."""
 MARKS = ("<!-- benchmarks -->", "<!-- end of benchmarks -->")
 
 
@@ -156,22 +164,18 @@ def draw_scaling(run: Run, path: Path) -> None:
             axes.legend(fontsize="x-small")
 
 
-def _ratio(value: float | None) -> str:
-    """Return a ratio as text, small ones as fractions."""
+def _figure(key: str, value: float | int | None) -> str:
+    """Return a ratio as text, small ones as fractions; or a growth."""
+    if key == "peak_growth" and value is not None:
+        return f"{value / 2**20:.0f} MiB"
     if value is None or value <= 0:
         return "–"
     return f"1/{1 / value:.0f}" if value < 0.1 else f"{value:.2f}"
 
 
 def figures(run: Run) -> str:
-    """Return as Markdown each benchmark's ratios and its growth in memory, scaling left out."""
-    rows = []
-    for name, entry in run.benchmarks.items():
-        if entry["group"] != SCALING:
-            growth = f"{entry['peak_growth'] / 2**20:.0f} MiB" if "peak_growth" in entry else "–"
-            bound, dense, memory = (
-                _ratio(entry.get(key)) for key in ("ratio_to_bound", "ratio_to_dense", "memory_to_dense")
-            )
-            rows.append([name, bound, dense, growth, memory])
-    head = ["", "time / bound", "time / dense way", "growth", "growth / dense way"]
-    return "\n" + tabulate(rows, head, tablefmt="github", disable_numparse=True) + "\n\n"
+    """Return as Markdown each benchmark's ratios and growth in memory, scaling left out, as far as the run has any."""
+    entries = {name: entry for name, entry in run.benchmarks.items() if entry["group"] != SCALING}
+    columns = {title: key for title, key in COLUMNS.items() if any(key in entry for entry in entries.values())}
+    rows = [[name, *(_figure(key, entry.get(key)) for key in columns.values())] for name, entry in entries.items()]
+    return "\n" + tabulate(rows, ["", *columns], tablefmt="github", disable_numparse=True) + "\n\n"

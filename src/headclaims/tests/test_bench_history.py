@@ -120,13 +120,29 @@ def test_the_trend_is_kept_for_pages_and_is_no_record(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "none.json").read_text(encoding="utf-8"))["runs"][0]["ratios"] == {}
 
 
+def cells(table: str) -> list[list[str]]:
+    """A Markdown table's cells, the heading's first."""
+    lines = table.strip().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
+
+
 def test_figures_are_ratios() -> None:
     entry = {"group": "dense", "seconds": 1.0, "ratio_to_bound": 2.345, "peak_growth": 5 * 2**20}
     scaling = entry | {"group": "scaling"}
     dense = entry | {"ratio_to_dense": 0.02, "memory_to_dense": 0.01}
     shown = figures(Run("a", "2026", "one", {"one": entry, "two": dense, "three": scaling}))
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown.strip().splitlines()[2:]]
-    assert rows == [["one", "2.35", "–", "5 MiB", "–"], ["two", "2.35", "1/50", "5 MiB", "1/100"]]
+    assert cells(shown) == [
+        ["", "time / bound", "time / dense way", "growth", "growth / dense way"],
+        ["one", "2.35", "–", "5 MiB", "–"],
+        ["two", "2.35", "1/50", "5 MiB", "1/100"],
+    ]
+    plan = {"group": "audit", "seconds": 1.0, "ratio_to_one_by_one": 0.375}
+    shown = figures(Run("a", "2026", "one", {"one": entry | {"peak_growth": 0}, "plan": plan}))
+    assert cells(shown) == [
+        ["", "time / bound", "time / one by one", "growth"],
+        ["one", "2.35", "–", "0 MiB"],
+        ["plan", "–", "0.38", "–"],
+    ]
 
 
 def test_scaling_is_drawn_with_its_bound(tmp_path: Path) -> None:

@@ -208,8 +208,10 @@ def test_power() -> None:
 
 def test_benchmarks() -> None:
     table = between(ROOT / "reports" / "benchmarks" / "README.md", history.MARKS)
-    (row,) = [line for line in table.splitlines() if "the_dense_way[16384]" in line]
-    bound, dense, _, growth = (cell.strip() for cell in row.strip("|").split("|")[1:])
+    head, _, *lines = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines())
+    rows = {name: dict(zip(head[1:], row, strict=True)) for name, *row in lines}
+    columns = ("time / bound", "time / dense way", "growth / dense way")
+    bound, dense, growth = (rows["sweep_and_the_dense_way[16384]"][column] for column in columns)
     stand_there(
         PERFORMANCE,
         [
