@@ -97,7 +97,10 @@ def test_audit(bench, products, tmp_path_factory, state):
 
 @pytest.mark.benchmark(group="audit")
 def test_plan(bench, tmp_path):
-    """Twelve heads of the planted checkpoint by two seeds: a plan, beside the same audits one by one, both cold."""
+    """Twelve heads of the planted checkpoint by two seeds: a plan, beside the same audits one by one.
+
+    Either way they share a cache that is empty at first.
+    """
     heads, seeds = [f"L1H{index}" for index in range(HEADS)], [0, 1]
     plan = tmp_path / "plan.toml"
     plan.write_text(f'[[rule]]\nset = "{SET}"\ncheckpoint = "planted"\nhead = {heads}\nseed = {seeds}\n')
@@ -107,7 +110,7 @@ def test_plan(bench, tmp_path):
         environment = {**os.environ, "HEADCLAIMS_CACHE": str(tmp_path / cache)}
         command = [sys.executable, "-m", "headclaims.cli", *arguments]
         ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert ended.returncode <= 1, ended.stderr
+        assert ended.returncode in (0, 1), ended.stderr
 
     start = time.perf_counter()
     for head, seed in product(heads, seeds):

@@ -162,7 +162,7 @@ class Nulls:
     def _gaussian_spectra(self, members: range) -> HeadSpectra:
         if members not in self._spectra_drawn:
             audit, circuit = self.audit, self.audit.qk
-            free, seed, d_head = audit.checkpoint.free_dimensions, audit.settings.seed, audit.checkpoint.sizes.d_head
+            free, seed, d_head = audit.checkpoint.free_dimensions, audit.settings.seed, circuit.W_Q.shape[1]
             arrays = audit.cached(gaussian_spectra_arrays, d_head, members, free, seed)
             of = spectra_from({name: torch.from_numpy(values) for name, values in arrays.items()}, d_head)
             self._spectra_drawn[members] = of.scaled(entry_size(circuit.W_Q, free) * entry_size(circuit.W_K, free))

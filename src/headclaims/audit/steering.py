@@ -67,7 +67,12 @@ class Reading:
         return {name: torch.as_tensor(values) for name, values in arrays.items()}
 
     def by_run(self, layer: int) -> dict[str, Tensor]:
-        """Return what a layer's heads `read`, and the target's `stream` where there is one, not from the disk."""
+        """Return what the heads of the target's layer `read`, and the `stream` where there is one, not from the disk.
+
+        Raises ValueError for another layer, of which no stream is at hand.
+        """
+        if layer != self.audit.target.layer:
+            raise ValueError(f"layer {layer}; wanted that of {self.audit.target.label}")
         names = {"read": _read_by(layer), "stream": _before(layer)}
         return {name: self._of_run[of] for name, of in names.items() if of in self._of_run}
 
@@ -187,7 +192,7 @@ class Steering:
             of: dict[Head, float] = {}
             # By the same seed those of other layers are the same heads for every target of this layer.
             mates = [head for head in heads if head.layer == audit.target.layer]
-            for some in (mates, [head for head in heads if head not in mates]):
+            for some in filter(None, (mates, [head for head in heads if head not in mates])):
                 of |= zip(some, audit.cached(other_swing_arrays, self.read, self.prompts, some)["swings"], strict=True)
             return np.array([of[head] for head in heads])
 

@@ -224,9 +224,12 @@ class Workspace:
         return self.patterns.of(self.tokens, [head])[0]
 
     def pattern(self, prompts: CategoryPrompts, head: Head) -> np.ndarray:
-        """Return a head's attention [prompt, query, key] on prompts that the model can be run on, kept on disk."""
+        """Return a head's attention [prompt, query, key] on prompts that the model can be run on, kept on disk.
+
+        It reads a whole layer: a loop over heads is better served by `patterns`.
+        """
         tokens = torch.from_numpy(np.asarray(prompts.tokens))
-        return self.cached(layer_pattern_arrays, self.patterns, tokens, head.layer)["patterns"][head.index]
+        return self.cached(layer_pattern_arrays, self.patterns, tokens, head.layer)["patterns"][head.index].copy()
 
     @cached_property
     def patterns(self) -> Patterns:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from headclaims.checkpoint.interface import Checkpoint, Head, pattern_name
 from headclaims.errors import NotAssessable
@@ -31,16 +32,15 @@ class PairSurvey:
 
 def survey_pairs(checkpoint: Checkpoint, pairs: MatchedPairs, heads: Sequence[Head], at_once: int = 16) -> PairSurvey:
     """Run the model on both prompts of each pair and record the attention of the last position to BOS."""
-    layers = sorted({head.layer for head in heads})
-    names = [pattern_name(layer) for layer in layers]
-    sides = []
-    for prompts in (pairs.without, pairs.with_kin):
-        last = []
-        for batch in torch.from_numpy(prompts.tokens).split(at_once):
-            run = checkpoint.run(batch, record=names)
-            to_bos = {name: run[name][..., -1, 0].float().cpu().numpy() for name in names}
-            last.append(np.stack([to_bos[pattern_name(head.layer)][:, head.index] for head in heads]))
-        sides.append(np.concatenate(last, axis=1, dtype=np.float64))
+    names = [pattern_name(layer) for layer in sorted({head.layer for head in heads})]
+
+    def of_batch(batch: Int[Tensor, "prompt position"]) -> Float[np.ndarray, "head prompt"]:
+        run = checkpoint.run(batch, record=names)
+        to_bos = {name: run[name][..., -1, 0].float().cpu().numpy() for name in names}
+        return np.stack([to_bos[pattern_name(head.layer)][:, head.index] for head in heads])
+
+    both = (torch.from_numpy(side.tokens).split(at_once) for side in (pairs.without, pairs.with_kin))
+    sides = [np.concatenate([of_batch(batch) for batch in side], axis=1, dtype=np.float64) for side in both]
     return PairSurvey(pairs, tuple(heads), np.stack(sides, axis=1))
 
 

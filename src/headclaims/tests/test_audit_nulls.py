@@ -114,16 +114,16 @@ def test_of_many_gaussian_heads_most_are_drawn_where_they_decide(
 
 
 def test_gaussian_heads_of_a_spectrum_have_the_target_s_size() -> None:
-    # W_Q of 0.2 and W_K of 5 an entry: as heads drawn whole of these sizes.
+    # W_Q of 0.2 and W_K of 3 an entry: as heads drawn whole of these sizes.
     audit, generator = Made(2, 3), np.random.default_rng(1)
-    W_Q, W_K = (torch.from_numpy(size * np.sign(generator.normal(size=(20, 3)))) for size in (0.2, 5.0))
+    W_Q, W_K = (torch.from_numpy(size * np.sign(generator.normal(size=(20, 3)))) for size in (0.2, 3.0))
     vars(audit)["qk"] = SimpleNamespace(W_Q=W_Q, W_K=W_K)
     audit.workspace.cached = Cache(None).call
     vars(audit.checkpoint).update(free_dimensions=20, sizes=SimpleNamespace(d_head=3))
     found = Nulls(audit)._gaussian_spectra(range(999)).norms.symmetric.numpy()
     expected = []
     for _ in range(999):
-        W = (0.2 * generator.normal(size=(20, 3))) @ (5.0 * generator.normal(size=(20, 3))).T
+        W = (0.2 * generator.normal(size=(20, 3))) @ (3.0 * generator.normal(size=(20, 3))).T
         expected.append(np.abs(np.linalg.eigvalsh((W + W.T) / 2)).max())
     assert stats.ks_2samp(found, expected).pvalue > 0.01
     assert np.median(found) == pytest.approx(np.median(expected), rel=0.05)

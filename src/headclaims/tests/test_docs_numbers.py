@@ -216,7 +216,8 @@ def test_benchmarks() -> None:
         PERFORMANCE,
         [
             f"a sweep takes {bound} times the bare product, {dense} of the time of the dense way, "
-            f"and {growth} of its memory"
+            f"and {growth} of its memory",
+            f"24 audits of the planted checkpoint a plan takes {rows['plan']['time / one by one']} of the time",
         ],
     )
     last = history.read_runs(ROOT / "reports" / "benchmarks" / "accelerator")[-1]

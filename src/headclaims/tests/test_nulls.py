@@ -198,6 +198,18 @@ def test_other_heads_are_all_or_as_many_as_may_be_drawn() -> None:
     assert other_heads(Head(1, 0), [Head(1, 0)], seed=0) == []
 
 
+def test_targets_of_a_layer_have_the_same_other_heads_of_other_layers() -> None:
+    """What is kept of these is then there for the layer's next target."""
+    heads = heads_of(6, 12)
+    for seed in range(4):
+        of_others = {
+            tuple(head for head in other_heads(Head(2, index), heads, seed=seed) if head.layer != 2)
+            for index in range(12)
+        }
+        assert len(of_others) == 1
+        assert 24 < len(of_others.pop()) < 48
+
+
 def test_other_heads_are_drawn_by_seed_and_evenly() -> None:
     """The target's layer is no more likely than another: p is against the model's heads."""
     heads, target = heads_of(12, 12), Head(1, 5)
