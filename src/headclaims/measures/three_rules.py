@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from headclaims.checkpoint.interface import Checkpoint, Head, pattern_name
+from headclaims.checkpoint.interface import Checkpoint, Head, pattern_name, patterns_of
 from headclaims.errors import NotAssessable
 from headclaims.measures.category_score import SCORE_FLOOR, Survey
 from headclaims.prompts.matched import MatchedPairs
@@ -36,8 +36,7 @@ def survey_pairs(checkpoint: Checkpoint, pairs: MatchedPairs, heads: Sequence[He
 
     def of_batch(batch: Int[Tensor, "prompt position"]) -> Float[np.ndarray, "head prompt"]:
         run = checkpoint.run(batch, record=names)
-        to_bos = {name: run[name][..., -1, 0].float().cpu().numpy() for name in names}
-        return np.stack([to_bos[pattern_name(head.layer)][:, head.index] for head in heads])
+        return patterns_of({name: run[name][..., -1:, :1] for name in names}, heads)[..., 0, 0]
 
     both = (torch.from_numpy(side.tokens).split(at_once) for side in (pairs.without, pairs.with_kin))
     sides = [np.concatenate([of_batch(batch) for batch in side], axis=1, dtype=np.float64) for side in both]

@@ -25,6 +25,11 @@ class Block:
     directives: dict[str, str] = field(default_factory=dict)
 
 
+def cells(row: str) -> list[str]:
+    """Return the cells of a table's line."""
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
 @cache
 def pages() -> tuple[str, ...]:
     """Return the Markdown files under version control, or new and not ignored, by their paths from the root."""

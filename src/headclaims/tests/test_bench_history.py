@@ -20,6 +20,7 @@ from headclaims.benchmarks.history import (
 )
 from headclaims.cli import main
 from headclaims.errors import BadInput
+from headclaims.tests.markdown_pages import cells
 
 
 def record(commit: str, when: str, dirty: bool = False, **ratios: float) -> dict[str, Any]:
@@ -120,10 +121,10 @@ def test_the_trend_is_kept_for_pages_and_is_no_record(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "none.json").read_text(encoding="utf-8"))["runs"][0]["ratios"] == {}
 
 
-def cells(table: str) -> list[list[str]]:
-    """A Markdown table's cells, the heading's first."""
-    lines = table.strip().splitlines()
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
+def rows(table: str) -> list[list[str]]:
+    """A Markdown table's rows, the heading's first."""
+    head, _, *body = map(cells, table.strip().splitlines())
+    return [head, *body]
 
 
 def test_figures_are_ratios() -> None:
@@ -131,14 +132,14 @@ def test_figures_are_ratios() -> None:
     scaling = entry | {"group": "scaling"}
     dense = entry | {"ratio_to_dense": 0.02, "memory_to_dense": 0.01}
     shown = figures(Run("a", "2026", "one", {"one": entry, "two": dense, "three": scaling}))
-    assert cells(shown) == [
+    assert rows(shown) == [
         ["", "time / bound", "time / dense way", "growth", "growth / dense way"],
         ["one", "2.35", "–", "5 MiB", "–"],
         ["two", "2.35", "1/50", "5 MiB", "1/100"],
     ]
     plan = {"group": "audit", "seconds": 1.0, "ratio_to_one_by_one": 0.375}
     shown = figures(Run("a", "2026", "one", {"one": entry | {"peak_growth": 0}, "plan": plan}))
-    assert cells(shown) == [
+    assert rows(shown) == [
         ["", "time / bound", "time / one by one", "growth"],
         ["one", "2.35", "–", "0 MiB"],
         ["plan", "–", "0.38", "–"],

@@ -13,6 +13,7 @@ from headclaims.benchmarks import history
 from headclaims.record.entries import ClaimEntry
 from headclaims.record.reading import read_record
 from headclaims.tests.claims_run import ROOT, SET, catalogue
+from headclaims.tests.markdown_pages import cells
 from headclaims.trials import counterfeits, coverage, power
 from headclaims.trials.folder import readme_marks
 
@@ -192,13 +193,13 @@ def test_false_alarms() -> None:
 def test_power() -> None:
     """The last column of the table of the trials."""
     rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
+        cells(line)
         for line in (TRIALS / "power.md").read_text(encoding="utf-8").splitlines()
         if line.startswith("| ") and "planted" not in line
     ]
     noticed = {(row[0], row[1]): row[-1] for row in rows}
     quoted = [
-        [cell.strip() for cell in line.strip("|").split("|")]
+        cells(line)
         for line in (ROOT / STATISTICS).read_text(encoding="utf-8").splitlines()
         if re.match(r"\| (suppression|category|positional|attention-0) ", line)
     ]
@@ -208,7 +209,7 @@ def test_power() -> None:
 
 def test_benchmarks() -> None:
     table = between(ROOT / "reports" / "benchmarks" / "README.md", history.MARKS)
-    head, _, *lines = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines())
+    head, _, *lines = map(cells, table.strip().splitlines())
     rows = {name: dict(zip(head[1:], row, strict=True)) for name, *row in lines}
     columns = ("time / bound", "time / dense way", "growth / dense way")
     bound, dense, growth = (rows["sweep_and_the_dense_way[16384]"][column] for column in columns)

@@ -11,6 +11,7 @@ from headclaims.fleet.emergence import Point, series, turns, write
 from headclaims.fleet.plan import Plan
 from headclaims.tests.claims_run import SET
 from headclaims.tests.evidence_files import kin_attention, recorded_attention
+from headclaims.tests.markdown_pages import cells
 from headclaims.tests.test_sweep import here
 
 STEPS = (0, 10, 200)
@@ -82,9 +83,9 @@ def test_a_sweep_over_steps_says_when_a_claim_emerges(plan: Path, capsys: pytest
     assert kept["claims"]["inertia"]["turns"] == []
     lines = (plan.parent / "sweep" / "emergence.md").read_text(encoding="utf-8").splitlines()
     (line,) = [line for line in lines if "attends-within-category" in line]
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[1] == "step 200: not supported → supported"
-    assert cells[2].startswith("ratio")
+    _, turns, statistic = cells(line)[:3]
+    assert turns == "step 200: not supported → supported"
+    assert statistic.startswith("ratio")
     assert "attends-within-category" in (plan.parent / "sweep" / "emergence.svg").read_text(encoding="utf-8")
     page = (plan.parent / "sweep" / "emergence.html").read_text(encoding="utf-8")
     assert "step 200: not supported → supported" in page

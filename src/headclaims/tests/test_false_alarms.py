@@ -15,6 +15,7 @@ from headclaims.fleet.workers import audit
 from headclaims.record.entries import ClaimEntry
 from headclaims.report.readme import put_between
 from headclaims.tests.claims_run import SET
+from headclaims.tests.markdown_pages import cells
 from headclaims.trials import false_alarms
 from headclaims.trials.false_alarms import (
     Count,
@@ -109,8 +110,7 @@ def test_each_stratum_is_held_to_its_own_bound(tmp_path: Path) -> None:
     (line,) = too_often(counts, 100)
     assert line == f"a ({STRATA[5].name}): 12 of 100 alone, 5 % allows 11"
     assert found_at_all(results)[STRATA[5].name] == {"share": 0.03, "mean": 0.03}
-    cells = [cell.strip() for cell in table(counts, 100).splitlines()[4].strip("|").split("|")]
-    assert cells == ["a", "800", "800", "12", "12", "3", "3"]
+    assert cells(table(counts, 100).splitlines()[4]) == ["a", "800", "800", "12", "12", "3", "3"]
     draw(results, tmp_path / "p.svg")
     assert "other heads" in (tmp_path / "p.svg").read_text(encoding="utf-8")
 
